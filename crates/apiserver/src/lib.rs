@@ -1,0 +1,1 @@
+//! One request pipeline for every kind of the Kubernetes API.

@@ -1,0 +1,1 @@
+//! The reconcilers that turn desired state into objects, a file each.

@@ -1,0 +1,1 @@
+//! The node agent: pod workers, probes, status, and the kubelet API.

@@ -1,0 +1,1 @@
+//! The revisioned key space with etcd's semantics, the engines behind it, and the watch cache above it.

@@ -1,0 +1,1 @@
+//! Volume plugins: what a pod mounts.
