@@ -1,0 +1,264 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use http::{HeaderValue, Method, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rand::Rng;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::client::escape;
+use crate::{Error, Request, Response, Selection, Transport, WatchEvent, WatchStream};
+
+/// The longest answer that is read into memory: a list of a large cluster.
+const MOST: usize = 1 << 30;
+/// A watch without any event or bookmark for this long is taken for dead; the server sends bookmarks every minute.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// Talks to an API server over the network.
+pub struct Https {
+    shared: Arc<Shared>,
+}
+
+/// Where the server is and who we are.
+pub struct HttpsConfig {
+    /// URL of the server, such as `https://10.0.0.1:6443`.
+    pub server: String,
+    /// TLS settings: which servers are trusted, and our client certificate if that is how we prove who we are.
+    pub tls: rustls::ClientConfig,
+    /// A bearer token.
+    pub token: Option<String>,
+}
+
+struct Shared {
+    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    server: String,
+    token: ArcSwapOption<String>,
+}
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct BookmarkObject {
+    metadata: BookmarkMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BookmarkMeta {
+    resource_version: String,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl Https {
+    /// A transport; connections are made when they are needed.
+    pub fn new(config: HttpsConfig) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(Duration::from_secs(10)));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config.tls)
+            .https_only()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        let http = Http::builder(TokioExecutor::new())
+            .pool_timer(hyper_util::rt::TokioTimer::new())
+            .timer(hyper_util::rt::TokioTimer::new())
+            .http2_keep_alive_interval(Some(Duration::from_secs(30)))
+            .http2_keep_alive_timeout(Duration::from_secs(15))
+            .http2_adaptive_window(true)
+            .build(connector);
+        let shared = Shared {
+            http,
+            server: config.server.trim_end_matches('/').to_owned(),
+            token: ArcSwapOption::from_pointee(config.token),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Replaces the bearer token, for tokens that expire.
+    pub fn set_token(&self, token: Option<String>) {
+        self.shared.token.store(token.map(Arc::new));
+    }
+}
+
+impl Shared {
+    async fn begin(&self, mut request: Request) -> Result<http::Response<hyper::body::Incoming>, Error> {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let uri: Uri = format!("{}{path}", self.server).parse().map_err(|e: http::uri::InvalidUri| bad(&e))?;
+        *request.uri_mut() = uri;
+        if let Some(token) = self.token.load().as_deref() {
+            let value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|e| bad(&e))?;
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        self.http.request(request.map(Full::new)).await.map_err(|error| {
+            // hyper's own message hides the reason in its sources.
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(inner) = source {
+                text = inner.to_string();
+                source = inner.source();
+            }
+            Error::Unreachable(format!("{}: {text}", self.server))
+        })
+    }
+}
+
+fn bad(error: &dyn std::fmt::Display) -> Error {
+    Error::Request(error.to_string())
+}
+
+async fn whole(body: hyper::body::Incoming) -> Result<Bytes, Error> {
+    let collected = Limited::new(body, MOST).collect().await;
+    collected.map(|body| body.to_bytes()).map_err(|error| Error::Unreachable(error.to_string()))
+}
+
+impl Transport for Https {
+    fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, Error>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let (parts, body) = shared.begin(request).await?.into_parts();
+            Ok(Response::from_parts(parts, whole(body).await?))
+        })
+    }
+
+    fn watch(&self, selection: Selection, since: Option<String>) -> WatchStream {
+        let shared = Arc::clone(&self.shared);
+        futures::stream::once(async move {
+            let request = watch_request(&selection, since.as_deref())?;
+            let answer = shared.begin(request).await?;
+            if !answer.status().is_success() {
+                let status = answer.status();
+                return Err(Error::from_answer(status, &whole(answer.into_body()).await?));
+            }
+            Ok(events(answer.into_body()))
+        })
+        .try_flatten()
+        .boxed()
+    }
+}
+
+fn watch_request(selection: &Selection, since: Option<&str>) -> Result<Request, Error> {
+    // Watches end after 5 to 10 minutes, at random so that a server is not asked by everybody at once.
+    let timeout = rand::rng().random_range(300..600);
+    let mut uri = format!("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={timeout}", selection.collection);
+    match since {
+        Some(since) => uri.push_str(&format!("&resourceVersion={}", escape(since))),
+        None => uri.push_str("&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"),
+    }
+    for (key, value) in [("labelSelector", &selection.labels), ("fieldSelector", &selection.fields)] {
+        if let Some(value) = value {
+            uri.push_str(&format!("&{key}={}", escape(value)));
+        }
+    }
+    let accept = if selection.metadata_only {
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    } else {
+        "application/json"
+    };
+    http::Request::builder()
+        .method(Method::GET)
+        .uri(uri)
+        .header(header::ACCEPT, accept)
+        .body(Bytes::new())
+        .map_err(|error| bad(&error))
+}
+
+/// Cuts a watch's body into its lines and decodes each.
+fn events(body: hyper::body::Incoming) -> impl futures::Stream<Item = Result<WatchEvent, Error>> + Send {
+    let state = (body, BytesMut::new());
+    futures::stream::try_unfold(state, |(mut body, mut buffer)| async move {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = buffer.get(searched..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')) {
+                let line = buffer.split_to(searched + end + 1);
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    searched = 0;
+                    continue;
+                }
+                return decode(&line).map(|event| Some((event, (body, buffer))));
+            }
+            searched = buffer.len();
+            let frame = tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| Error::Deadline(SILENCE))?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(Error::Unreachable(error.to_string())),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        buffer.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    })
+}
+
+fn decode(line: &[u8]) -> Result<WatchEvent, Error> {
+    let wrong = |source| Error::Decode { what: "a watch event".to_owned(), source };
+    let frame: Frame<'_> = serde_json::from_slice(line).map_err(wrong)?;
+    let object = frame.object.get();
+    match frame.kind {
+        "ADDED" | "MODIFIED" => Ok(WatchEvent::Applied(Bytes::copy_from_slice(object.as_bytes()))),
+        "DELETED" => Ok(WatchEvent::Deleted(Bytes::copy_from_slice(object.as_bytes()))),
+        "BOOKMARK" => {
+            let bookmark: BookmarkObject = serde_json::from_str(object).map_err(wrong)?;
+            let end = bookmark.metadata.annotations.get("k8s.io/initial-events-end");
+            Ok(WatchEvent::Bookmark {
+                resource_version: bookmark.metadata.resource_version,
+                initial_events_end: end.is_some_and(|value| value == "true"),
+            })
+        }
+        _ => Err(Error::from_answer(http::StatusCode::INTERNAL_SERVER_ERROR, object.as_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_decoded_by_their_type() {
+        let applied = decode(br#"{"type":"ADDED","object":{"a":1}}"#).unwrap();
+        assert_eq!(applied, WatchEvent::Applied(Bytes::from_static(br#"{"a":1}"#)));
+        let bookmark = decode(
+            br#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}"#,
+        );
+        assert_eq!(bookmark.unwrap(), WatchEvent::Bookmark { resource_version: "7".into(), initial_events_end: true });
+        let expired =
+            decode(br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","code":410,"reason":"Expired"}}"#);
+        assert!(expired.unwrap_err().is_expired());
+        assert!(decode(b"{").is_err());
+    }
+
+    #[test]
+    fn a_first_watch_asks_for_the_initial_events_and_a_later_one_goes_on() {
+        let selection = Selection {
+            collection: "/api/v1/pods".into(),
+            fields: Some("spec.nodeName=a".into()),
+            ..Selection::default()
+        };
+        let first = watch_request(&selection, None).unwrap().uri().to_string();
+        assert!(
+            first.contains("sendInitialEvents=true") && first.contains("fieldSelector=spec.nodeName%3Da"),
+            "{first}"
+        );
+        let later = watch_request(&selection, Some("5")).unwrap().uri().to_string();
+        assert!(later.contains("resourceVersion=5") && !later.contains("sendInitialEvents"), "{later}");
+    }
+}
