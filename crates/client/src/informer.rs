@@ -3,7 +3,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -364,6 +363,7 @@ impl<K> Change<K> {
 mod tests {
     use super::*;
     use crate::transport::{Request, Response, Transport, WatchStream};
+    use bytes::Bytes;
     use futures::future::BoxFuture;
     use k8s_openapi::api::core::v1::ConfigMap;
     use tokio::sync::mpsc;

@@ -1,0 +1,208 @@
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rcgen::KeyPair;
+
+use crate::{Authority, Error, Identity, JoinToken, Purpose, Role, Subject, digest};
+
+/// Certificates live a year.
+const LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// They are renewed when less than this is left.
+const RENEW: Duration = Duration::from_secs(90 * 86_400);
+
+/// The names and addresses under which the API server is reached.
+#[derive(Clone, Debug, Default)]
+pub struct ServingNames {
+    /// DNS names.
+    pub names: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The authorities and identities of a control plane.
+pub struct ClusterPki {
+    /// Signs what servers show: the API server, the kubelets.
+    pub server_ca: Authority,
+    /// Signs what clients show.
+    pub client_ca: Authority,
+    /// Signs what the API server shows to aggregated API servers.
+    pub front_proxy_ca: Authority,
+    /// The API server's own certificate.
+    pub serving: Identity,
+    /// The cluster administrator (`system:masters`).
+    pub admin: Identity,
+    /// The API server as a client of kubelets.
+    pub kubelet_client: Identity,
+    /// The API server as a client of aggregated API servers.
+    pub front_proxy: Identity,
+    /// PEM of the key that signs service-account tokens (ECDSA P-256).
+    pub service_account_key: String,
+    /// Secret of the tokens with which servers join.
+    pub server_secret: String,
+    /// Secret of the tokens with which nodes join.
+    pub node_secret: String,
+}
+
+impl ClusterPki {
+    /// Reads everything from `dir`; makes what is missing, and anew what ends soon or does not cover `names`.
+    pub fn open(dir: &Path, names: &ServingNames) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(|source| Error::File { path: dir.to_owned(), source })?;
+        let files = Files(dir);
+        let server_ca = files.authority("server-ca", "trireme-server-ca")?;
+        let client_ca = files.authority("client-ca", "trireme-client-ca")?;
+        let front_proxy_ca = files.authority("front-proxy-ca", "trireme-front-proxy-ca")?;
+        let purpose = Purpose::Server { names: names.names.clone(), addresses: names.addresses.clone() };
+        let client = &Purpose::Client;
+        Ok(Self {
+            serving: files.identity("serving", &server_ca, &Subject::new("kube-apiserver", &[]), &purpose)?,
+            admin: files.identity("admin", &client_ca, &Subject::new("system:admin", &["system:masters"]), client)?,
+            kubelet_client: files.identity(
+                "kubelet-client",
+                &client_ca,
+                &Subject::new("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins", "system:masters"]),
+                client,
+            )?,
+            front_proxy: files.identity(
+                "front-proxy-client",
+                &front_proxy_ca,
+                &Subject::new("front-proxy-client", &[]),
+                client,
+            )?,
+            service_account_key: files.or_make("service-account.key", || {
+                let failed = |source| Error::Certificate { subject: "service accounts".to_owned(), source };
+                Ok(KeyPair::generate().map_err(failed)?.serialize_pem())
+            })?,
+            server_secret: files.or_make("server-secret", secret)?,
+            node_secret: files.or_make("node-secret", secret)?,
+            server_ca,
+            client_ca,
+            front_proxy_ca,
+        })
+    }
+
+    /// The token with which a machine joins in this role.
+    pub fn join_token(&self, role: Role) -> Result<JoinToken, Error> {
+        let secret = match role {
+            Role::Server => self.server_secret.clone(),
+            Role::Node => self.node_secret.clone(),
+        };
+        Ok(JoinToken { authority: digest(self.server_ca.certificate())?, role, secret })
+    }
+}
+
+/// 128 random bits in hexadecimal.
+fn secret() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::File {
+        path: PathBuf::from("the system's random source"),
+        source: std::io::Error::other("gave no random bytes"),
+    })?;
+    Ok(hex::encode(bytes))
+}
+
+struct Files<'a>(&'a Path);
+
+impl Files<'_> {
+    fn read(&self, name: &str) -> Result<Option<String>, Error> {
+        let path = self.0.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::File { path, source }),
+        }
+    }
+
+    /// Writes a file so that it is either wholly there or not at all; only its owner can read it.
+    fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        let path = self.0.join(name);
+        let new = self.0.join(format!(".{name}.new"));
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&new, &path));
+        written.map_err(|source| Error::File { path, source })
+    }
+
+    fn or_make(&self, name: &str, make: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+        if let Some(text) = self.read(name)? {
+            return Ok(text);
+        }
+        let text = make()?;
+        self.write(name, &text)?;
+        Ok(text)
+    }
+
+    fn authority(&self, name: &str, common_name: &str) -> Result<Authority, Error> {
+        let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+        if let (Some(certificate), Some(key)) = (self.read(&certificate)?, self.read(&key)?) {
+            return Authority::load(certificate, key);
+        }
+        let authority = Authority::create(common_name)?;
+        self.write(&key, authority.key())?;
+        self.write(&certificate, authority.certificate())?;
+        Ok(authority)
+    }
+
+    fn identity(&self, name: &str, ca: &Authority, subject: &Subject, purpose: &Purpose) -> Result<Identity, Error> {
+        let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+        if let (Some(certificate), Some(key)) = (self.read(&certificate)?, self.read(&key)?) {
+            let identity = Identity { certificate, key };
+            if identity.expires()? > SystemTime::now() + RENEW && covers(&identity, purpose)? {
+                return Ok(identity);
+            }
+        }
+        let identity = ca.issue(subject, purpose, LIFE)?;
+        self.write(&key, &identity.key)?;
+        self.write(&certificate, &identity.certificate)?;
+        Ok(identity)
+    }
+}
+
+/// Whether a certificate names everything that it should.
+fn covers(identity: &Identity, purpose: &Purpose) -> Result<bool, Error> {
+    use x509_parser::extensions::GeneralName;
+    let Purpose::Server { names, addresses } = purpose else { return Ok(true) };
+    let chain = identity.chain()?;
+    let Some(Ok((_, leaf))) = chain.first().map(|leaf| x509_parser::parse_x509_certificate(leaf)) else {
+        return Ok(false);
+    };
+    let Ok(Some(alternatives)) = leaf.subject_alternative_name() else { return Ok(false) };
+    let listed = &alternatives.value.general_names;
+    let has_name = |name: &String| listed.iter().any(|n| matches!(n, GeneralName::DNSName(dns) if dns == name));
+    let has_address = |address: &IpAddr| {
+        let bytes = match address {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        listed.iter().any(|n| matches!(n, GeneralName::IPAddress(ip) if **ip == *bytes))
+    };
+    Ok(names.iter().all(has_name) && addresses.iter().all(has_address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_kept_and_a_new_name_renews_only_the_serving_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut names =
+            ServingNames { names: vec!["kubernetes".into()], addresses: vec!["127.0.0.1".parse().unwrap()] };
+        let first = ClusterPki::open(dir.path(), &names).unwrap();
+        let again = ClusterPki::open(dir.path(), &names).unwrap();
+        assert_eq!(first.serving.certificate, again.serving.certificate);
+        assert_eq!(first.join_token(Role::Node).unwrap(), again.join_token(Role::Node).unwrap());
+        names.addresses.push("10.43.0.1".parse().unwrap());
+        let renewed = ClusterPki::open(dir.path(), &names).unwrap();
+        assert_ne!(first.serving.certificate, renewed.serving.certificate);
+        assert_eq!(first.admin.certificate, renewed.admin.certificate);
+    }
+}
