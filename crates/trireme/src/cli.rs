@@ -1,0 +1,257 @@
+//! The command line. Flag names are those that operators of small distributions know.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cidr::Cidr;
+use crate::ports::PortRange;
+
+/// Kubernetes, whole, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "trireme", version = crate::version::TEXT, args_override_self = true, infer_subcommands = true)]
+#[command(after_help = "Examples:
+  sudo trireme up                        run a whole cluster here
+  sudo trireme up --demo                 ... with a small web application in it
+  sudo trireme server                    run a control plane and a node
+  sudo trireme agent --server URL --token TOKEN
+                                         join this machine as a node
+  sudo trireme down                      stop the workloads too
+  sudo trireme uninstall --yes           leave nothing behind")]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Configuration file; its keys are the long flags' names
+    #[arg(long, global = true, env = "TRIREME_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where everything lives
+    #[arg(long, short = 'd', global = true, env = "TRIREME_DATA_DIR", value_name = "DIR", default_value = "/var/lib/trireme")]
+    pub data_dir: PathBuf,
+    /// What to log: error, warn, info, debug, trace, or per part (info,trireme_node=debug)
+    #[arg(long, global = true, env = "TRIREME_LOG_LEVEL", value_name = "LEVEL", default_value = "warn")]
+    pub log_level: String,
+    /// How log lines look: text or json
+    #[arg(long, global = true, env = "TRIREME_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: trireme_telemetry::Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole cluster on this machine, in the foreground
+    #[command(after_help = "Examples:
+  sudo trireme up
+  sudo trireme up --demo
+  sudo trireme up --data-dir /srv/b --https-listen-port 7443 --cluster-cidr 10.52.0.0/16 --service-cidr 10.53.0.0/16
+
+Ctrl-C stops Trireme and leaves the workloads running; `trireme down` stops them too.")]
+    Up(Box<Up>),
+    /// Run a control plane that agents join, and a node on this machine
+    #[command(after_help = "Example:
+  sudo trireme server
+  sudo cat /var/lib/trireme/node-token    what agents join with")]
+    Server(Box<Server>),
+    /// Join this machine to a cluster as a node
+    #[command(after_help = "Example:
+  sudo trireme agent --server https://10.0.0.1:6443 --token K10...::node:...")]
+    Agent(Box<Agent>),
+    /// Stop Trireme and the workloads of this machine
+    Down,
+    /// Remove everything that Trireme made on this machine
+    Uninstall(Uninstall),
+    /// Print the administrator's kubeconfig
+    #[command(after_help = "Example:
+  sudo trireme kubeconfig > ~/.kube/config")]
+    Kubeconfig,
+    /// Manage the container images of this machine
+    #[command(subcommand)]
+    Images(Images),
+    /// Print the configuration that file, environment and flags add up to
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:
+  trireme completion bash > /etc/bash_completion.d/trireme")]
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version {
+        /// Output format
+        #[arg(long, short = 'o', value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+    Yaml,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Up {
+    #[command(flatten)]
+    pub server: Server,
+    /// Also run a small web application, whose image is made from this very binary
+    #[arg(long, env = "TRIREME_DEMO")]
+    pub demo: bool,
+}
+
+/// The control plane.
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    #[command(flatten)]
+    pub node: Node,
+    /// Address that the API server listens on
+    #[arg(long, env = "TRIREME_BIND_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub bind_address: IpAddr,
+    /// Port that the API server listens on
+    #[arg(long, env = "TRIREME_HTTPS_LISTEN_PORT", value_name = "PORT", default_value_t = 6443)]
+    pub https_listen_port: u16,
+    /// Address under which others reach the API server [default: the node's address]
+    #[arg(long, env = "TRIREME_ADVERTISE_ADDRESS", value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
+    /// More names or addresses for the API server's certificate
+    #[arg(long, env = "TRIREME_TLS_SAN", value_name = "NAME", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+    /// Addresses of pods
+    #[arg(long, env = "TRIREME_CLUSTER_CIDR", value_name = "CIDR", default_value = "10.42.0.0/16")]
+    pub cluster_cidr: Cidr,
+    /// Addresses of services
+    #[arg(long, env = "TRIREME_SERVICE_CIDR", value_name = "CIDR", default_value = "10.43.0.0/16")]
+    pub service_cidr: Cidr,
+    /// Ports of services of type NodePort
+    #[arg(long, env = "TRIREME_SERVICE_NODE_PORT_RANGE", value_name = "A-B", default_value = "30000-32767")]
+    pub service_node_port_range: PortRange,
+    /// Address of the cluster's DNS service [default: the tenth of the service CIDR]
+    #[arg(long, env = "TRIREME_CLUSTER_DNS", value_name = "IP")]
+    pub cluster_dns: Option<IpAddr>,
+    /// Domain of the cluster
+    #[arg(long, env = "TRIREME_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Also write the administrator's kubeconfig to this file
+    #[arg(long, short = 'o', env = "TRIREME_WRITE_KUBECONFIG", value_name = "FILE")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// What not to run: a controller's name, scheduler, dns, proxy, node
+    #[arg(long, env = "TRIREME_DISABLE", value_name = "NAME", value_delimiter = ',')]
+    pub disable: Vec<String>,
+}
+
+/// The node of this machine.
+#[derive(Args, Clone, Debug)]
+pub struct Node {
+    /// Name of the node [default: the machine's host name]
+    #[arg(long, env = "TRIREME_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of the node [default: that of the interface with the default route]
+    #[arg(long, env = "TRIREME_NODE_IP", value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Labels to register the node with
+    #[arg(long, env = "TRIREME_NODE_LABEL", value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub node_label: Vec<String>,
+    /// Taints to register the node with
+    #[arg(long, env = "TRIREME_NODE_TAINT", value_name = "KEY=VALUE:EFFECT", value_delimiter = ',')]
+    pub node_taint: Vec<String>,
+    /// Port of the node's own API; 0 takes a free one
+    #[arg(long, env = "TRIREME_KUBELET_PORT", value_name = "PORT", default_value_t = 10250)]
+    pub kubelet_port: u16,
+    /// CRI socket of a container runtime to use instead of Trireme's own
+    #[arg(long, env = "TRIREME_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
+    pub container_runtime_endpoint: Option<String>,
+    /// Mirrors and credentials of image registries
+    #[arg(long, env = "TRIREME_PRIVATE_REGISTRY", value_name = "FILE", default_value = "/etc/trireme/registries.yaml")]
+    pub private_registry: PathBuf,
+    /// The host's resolver configuration, for names outside the cluster
+    #[arg(long, env = "TRIREME_RESOLV_CONF", value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// The most pods on the node
+    #[arg(long, env = "TRIREME_MAX_PODS", value_name = "N", default_value_t = 110)]
+    pub max_pods: u32,
+}
+
+/// A node of a cluster that runs elsewhere.
+#[derive(Args, Clone, Debug)]
+pub struct Agent {
+    #[command(flatten)]
+    pub node: Node,
+    /// URL of the cluster's API server
+    #[arg(long, short = 's', env = "TRIREME_URL", value_name = "URL")]
+    pub server: String,
+    /// Token to join with (DIR/node-token on the server)
+    #[arg(long, short = 't', env = "TRIREME_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub token: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Uninstall {
+    /// Do it without asking
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ConfigCommand {
+    #[command(flatten)]
+    pub server: Server,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Output::Yaml)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Images {
+    /// List images
+    Ls {
+        /// Output format
+        #[arg(long, short = 'o', value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Import images from an archive (`docker save` or OCI layout; `-` reads standard input)
+    Import {
+        /// The archives
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Pull images from their registry
+    Pull {
+        /// The images
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+    /// Remove images
+    Rm {
+        /// The images
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn up_needs_no_flags_and_takes_those_of_small_distributions() {
+        let cli = Cli::try_parse_from(["trireme", "up"]).unwrap();
+        let Command::Up(up) = cli.command else { panic!() };
+        assert_eq!(up.server.https_listen_port, 6443);
+        assert_eq!(up.server.service_cidr.to_string(), "10.43.0.0/16");
+        let cli = Cli::try_parse_from(["trireme", "agent", "--server", "https://a:6443", "--token", "t", "-d", "/x"]);
+        assert_eq!(cli.unwrap().common.data_dir, PathBuf::from("/x"));
+    }
+}
