@@ -1,0 +1,352 @@
+//! From a JSON tree to an object of a known type.
+//!
+//! The result is canonical: what Go would hold as a zero value is absent, times and quantities are in their one form,
+//! unknown fields are gone (and noted). [`crate::encode`] is the way back.
+
+use crate::model::{Field, Schema, StructId, Type};
+use crate::value::{Map, Value};
+use crate::{Quantity, time};
+use base64::Engine as _;
+
+/// A decoded object.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The object in canonical form.
+    pub value: Value,
+    /// Paths of fields that its type does not have, such as `spec.containers[0].foo`.
+    pub unknown: Vec<String>,
+}
+
+/// A value does not fit its field; the words are those of Go's decoder.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BadField {
+    /// The JSON type is wrong.
+    #[error("json: cannot unmarshal {found} into Go {place}of type {want}")]
+    Type {
+        /// What was there.
+        found: String,
+        /// `struct field X.a.b ` or `value `.
+        place: String,
+        /// The Go type.
+        want: String,
+    },
+    /// The text does not parse as what it should be.
+    #[error("{0}")]
+    Text(String),
+}
+
+/// Decodes a tree as a struct.
+///
+/// # Errors
+/// The first value that does not fit.
+pub fn decode(schema: &Schema, id: StructId, raw: Value) -> Result<Decoded, BadField> {
+    let mut decoder = Decoder { schema, path: Vec::new(), unknown: Vec::new(), owner: None, depth: 0 };
+    let value = decoder.structure(id, raw)?;
+    let unknown = decoder.unknown;
+    Ok(Decoded { value, unknown })
+}
+
+enum Step {
+    Field(String),
+    Index(usize),
+    Key(String),
+}
+
+struct Decoder<'a> {
+    schema: &'a Schema,
+    path: Vec<Step>,
+    unknown: Vec<String>,
+    owner: Option<StructId>,
+    depth: usize,
+}
+
+/// The Go name of a struct: `v1.Pod`.
+pub(crate) fn go_struct(schema: &Schema, id: StructId) -> String {
+    let s = &schema[id];
+    format!("{}.{}", s.package.rsplit('.').next().unwrap_or_default(), s.name)
+}
+
+fn go_type(schema: &Schema, ty: &Type) -> String {
+    match ty {
+        Type::String => "string".into(),
+        Type::Bool => "bool".into(),
+        Type::Int32 => "int32".into(),
+        Type::Int64 => "int64".into(),
+        Type::Double => "float64".into(),
+        Type::Bytes => "[]uint8".into(),
+        Type::Quantity => "resource.Quantity".into(),
+        Type::Time => "v1.Time".into(),
+        Type::MicroTime => "v1.MicroTime".into(),
+        Type::Duration => "v1.Duration".into(),
+        Type::IntOrString => "intstr.IntOrString".into(),
+        Type::RawExtension => "runtime.RawExtension".into(),
+        Type::FieldsV1 => "v1.FieldsV1".into(),
+        Type::Json => "v1.JSON".into(),
+        Type::Any => "interface {}".into(),
+        Type::SchemaOrBool => "v1.JSONSchemaPropsOrBool".into(),
+        Type::SchemaOrArray => "v1.JSONSchemaPropsOrArray".into(),
+        Type::SchemaOrStrings => "v1.JSONSchemaPropsOrStringArray".into(),
+        Type::List(element) => format!("[]{}", go_type(schema, element)),
+        Type::Map(value) => format!("map[string]{}", go_type(schema, value)),
+        Type::Struct(id) => go_struct(schema, *id),
+    }
+}
+
+fn go_field_type(schema: &Schema, owner: Option<StructId>, field: &Field) -> String {
+    let package = |id: StructId| schema[id].package.rsplit('.').next().unwrap_or_default().to_owned();
+    let name = match (&field.named, &field.enumeration) {
+        (Some(name), _) if name == "UID" => return "types.UID".into(),
+        (Some(name), _) => Some(name.as_str()),
+        (None, Some(name)) => Some(name.rsplit('.').next().unwrap_or(name)),
+        (None, None) => None,
+    };
+    match (name, owner, &field.ty) {
+        (Some(name), Some(owner), Type::List(_)) if field.named.is_none() => format!("[]{}.{name}", package(owner)),
+        (Some(name), Some(owner), _) => format!("{}.{name}", package(owner)),
+        _ => go_type(schema, &field.ty),
+    }
+}
+
+impl Decoder<'_> {
+    fn dotted(&self, last: Option<&str>) -> String {
+        let mut text = String::new();
+        for step in &self.path {
+            match step {
+                Step::Field(name) | Step::Key(name) => {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push_str(name);
+                }
+                Step::Index(i) => text.push_str(&format!("[{i}]")),
+            }
+        }
+        if let Some(last) = last {
+            if !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(last);
+        }
+        text
+    }
+
+    fn mismatch(&self, value: &Value, want: String) -> BadField {
+        let found = match value {
+            Value::Float(n) if want.starts_with("int") => format!("number {n}"),
+            Value::Int(n) if want.starts_with("int") => format!("number {n}"),
+            other => other.json_type().to_owned(),
+        };
+        let fields: Vec<&str> = self
+            .path
+            .iter()
+            .filter_map(|s| if let Step::Field(name) = s { Some(name.as_str()) } else { None })
+            .collect();
+        let place = match self.owner {
+            Some(owner) if !fields.is_empty() => {
+                format!("struct field {}.{} ", self.schema[owner].name, fields.join("."))
+            }
+            _ => "value ".into(),
+        };
+        BadField::Type { found, place, want }
+    }
+
+    fn structure(&mut self, id: StructId, raw: Value) -> Result<Value, BadField> {
+        let raw = match raw {
+            Value::Object(raw) => raw,
+            Value::Null => return Ok(Value::object()),
+            other => return Err(self.mismatch(&other, go_struct(self.schema, id))),
+        };
+        let outer = self.owner.replace(id);
+        self.depth += 1;
+        let mut out = Map::with_capacity(raw.len());
+        for (name, value) in raw {
+            let Some(field) = self.schema.field(id, &name) else {
+                self.unknown.push(self.dotted(Some(&name)));
+                continue;
+            };
+            if value.is_null() {
+                // A pointer to raw JSON may hold null itself; everything else becomes its zero value.
+                continue;
+            }
+            self.path.push(Step::Field(name.to_string()));
+            let value = self.field(field, value)?;
+            self.path.pop();
+            if let Some(value) = value {
+                out.insert(name, value);
+            }
+        }
+        self.owner = outer;
+        self.depth -= 1;
+        Ok(Value::Object(out))
+    }
+
+    /// A field's value; `None` when it is the zero value that absence stands for.
+    fn field(&mut self, field: &Field, raw: Value) -> Result<Option<Value>, BadField> {
+        let value = match (&field.ty, &raw) {
+            (Type::Struct(id), Value::Object(_)) => self.structure(*id, raw)?,
+            (Type::List(_) | Type::Map(_), Value::Array(_) | Value::Object(_)) => {
+                let want = || go_field_type(self.schema, self.owner, field);
+                match (&field.ty, raw) {
+                    (Type::List(element), Value::Array(items)) => self.list(element, items)?,
+                    (Type::Map(element), Value::Object(map)) => self.map(element, map)?,
+                    (_, raw) => return Err(self.mismatch(&raw, want())),
+                }
+            }
+            _ => match self.scalar(&field.ty, raw) {
+                Ok(value) => value,
+                Err(BadField::Type { found, place, .. }) => {
+                    let want = go_field_type(self.schema, self.owner, field);
+                    return Err(BadField::Type { found, place, want });
+                }
+                Err(other) => return Err(other),
+            },
+        };
+        Ok(if is_absent(field, &value) { None } else { Some(value) })
+    }
+
+    fn list(&mut self, element: &Type, items: Vec<Value>) -> Result<Value, BadField> {
+        let mut out = Vec::with_capacity(items.len());
+        for (i, item) in items.into_iter().enumerate() {
+            self.path.push(Step::Index(i));
+            out.push(if item.is_null() { zero(element) } else { self.value(element, item)? });
+            self.path.pop();
+        }
+        Ok(Value::Array(out))
+    }
+
+    fn map(&mut self, element: &Type, map: Map) -> Result<Value, BadField> {
+        let mut out = Map::with_capacity(map.len());
+        for (key, value) in map {
+            self.path.push(Step::Key(key.to_string()));
+            let value = if value.is_null() { zero(element) } else { self.value(element, value)? };
+            self.path.pop();
+            out.insert(key, value);
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn value(&mut self, ty: &Type, raw: Value) -> Result<Value, BadField> {
+        match (ty, raw) {
+            (Type::Struct(id), raw) => self.structure(*id, raw),
+            (Type::List(element), Value::Array(items)) => self.list(element, items),
+            (Type::Map(element), Value::Object(map)) => self.map(element, map),
+            (ty, raw) => self.scalar(ty, raw),
+        }
+    }
+
+    fn schema_props(&self) -> Type {
+        match self.owner.and_then(|id| self.schema.type_named(&format!("{}.JSONSchemaProps", self.schema[id].package)))
+        {
+            Some(id) => Type::Struct(id),
+            None => Type::Any,
+        }
+    }
+
+    fn scalar(&mut self, ty: &Type, raw: Value) -> Result<Value, BadField> {
+        let text_error = BadField::Text;
+        Ok(match (ty, raw) {
+            (Type::String, Value::String(s)) => Value::String(s),
+            (Type::Bool, Value::Bool(b)) => Value::Bool(b),
+            (Type::Int32, Value::Int(n)) if i32::try_from(n).is_ok() => Value::Int(n),
+            (Type::Int64, Value::Int(n)) => Value::Int(n),
+            (Type::Double, Value::Int(n)) => Value::Float(n as f64),
+            (Type::Double, Value::Float(n)) => Value::Float(n),
+            (Type::Bytes, Value::String(text)) => {
+                let clean: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+                let engine = &base64::engine::general_purpose::STANDARD;
+                match engine.decode(&clean) {
+                    Ok(_) => Value::String(clean),
+                    Err(error) => {
+                        let at = match error {
+                            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => {
+                                at
+                            }
+                            _ => clean.len() / 4 * 4,
+                        };
+                        return Err(text_error(format!("illegal base64 data at input byte {at}")));
+                    }
+                }
+            }
+            (Type::Quantity, Value::String(text)) => Value::String(quantity(&text)?),
+            (Type::Quantity, Value::Int(n)) => Value::String(quantity(&n.to_string())?),
+            (Type::Quantity, Value::Float(n)) => Value::String(quantity(&n.to_string())?),
+            (Type::Time, Value::String(text)) => Value::String(time::seconds(time::parse(&text).map_err(text_error)?)),
+            (Type::MicroTime, Value::String(text)) => {
+                Value::String(time::micros(time::parse(&text).map_err(text_error)?))
+            }
+            (Type::Duration, Value::String(text)) => match time::parse_duration(&text) {
+                Some(nanos) => Value::String(time::duration(nanos)),
+                None => return Err(text_error(format!("time: invalid duration {text:?}"))),
+            },
+            (Type::IntOrString, Value::Int(n)) if i32::try_from(n).is_ok() => Value::Int(n),
+            (Type::IntOrString, Value::String(text)) => Value::String(text),
+            (Type::IntOrString, other @ (Value::Int(_) | Value::Float(_))) => {
+                let Value::Float(n) = other else { return Err(self.mismatch(&other, "int32".into())) };
+                return Err(self.mismatch(&Value::Float(n), "int32".into()));
+            }
+            (Type::IntOrString, other) => {
+                let found = other.json_type().to_owned();
+                return Err(BadField::Type { found, place: "value ".into(), want: "string".into() });
+            }
+            (Type::RawExtension | Type::Json | Type::Any | Type::FieldsV1, value) => value,
+            (Type::SchemaOrBool, Value::Bool(b)) => Value::Bool(b),
+            (Type::SchemaOrBool, value @ Value::Object(_)) => {
+                let ty = self.schema_props();
+                self.value(&ty, value)?
+            }
+            (Type::SchemaOrBool, _) => return Err(text_error("boolean or JSON schema expected".into())),
+            (Type::SchemaOrArray | Type::SchemaOrStrings, value @ Value::Object(_)) => {
+                let ty = self.schema_props();
+                self.value(&ty, value)?
+            }
+            (Type::SchemaOrArray, Value::Array(items)) => {
+                let ty = self.schema_props();
+                self.list(&ty, items)?
+            }
+            (Type::SchemaOrStrings, Value::Array(items)) => self.list(&Type::String, items)?,
+            (ty, other) => return Err(self.mismatch(&other, go_type(self.schema, ty))),
+        })
+    }
+}
+
+fn quantity(text: &str) -> Result<String, BadField> {
+    let parsed: Quantity =
+        text.trim().parse().map_err(|e: crate::quantity::BadQuantity| BadField::Text(e.to_string()))?;
+    Ok(parsed.to_string())
+}
+
+/// Whether a canonical object leaves a field with this value out.
+pub(crate) fn is_absent(field: &Field, value: &Value) -> bool {
+    if value.is_null() {
+        return true;
+    }
+    if field.ptr {
+        return false;
+    }
+    match (&field.ty, value) {
+        (Type::String | Type::Bytes, Value::String(text)) => text.is_empty(),
+        (Type::Quantity, Value::String(text)) => text == "0",
+        (Type::Duration, Value::String(text)) => text == "0s",
+        (Type::Bool, Value::Bool(b)) => !b,
+        (Type::Int32 | Type::Int64 | Type::IntOrString, Value::Int(0)) => true,
+        (Type::Double, Value::Float(n)) => *n == 0.0,
+        (Type::List(_), Value::Array(items)) => field.omit && items.is_empty(),
+        (Type::Map(_), Value::Object(map)) => field.omit && map.is_empty(),
+        (Type::Struct(_), Value::Object(map)) => map.is_empty(),
+        _ => false,
+    }
+}
+
+/// The zero value of a type, as a list element or map value.
+pub(crate) fn zero(ty: &Type) -> Value {
+    match ty {
+        Type::String | Type::Bytes => Value::String(String::new()),
+        Type::Bool => Value::Bool(false),
+        Type::Int32 | Type::Int64 | Type::IntOrString => Value::Int(0),
+        Type::Double => Value::Float(0.0),
+        Type::Quantity => Value::String("0".into()),
+        Type::Duration => Value::String("0s".into()),
+        Type::Struct(_) => Value::object(),
+        _ => Value::Null,
+    }
+}

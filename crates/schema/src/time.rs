@@ -1,0 +1,154 @@
+//! Times as Kubernetes writes them: RFC 3339 in UTC.
+
+use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
+
+/// Reads an RFC 3339 time with any offset.
+///
+/// # Errors
+/// Go's words for what does not fit.
+pub fn parse(text: &str) -> Result<Timestamp, String> {
+    let bad = |layout: &str, rest: &str| {
+        format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {rest:?} as {layout:?}")
+    };
+    let bytes = text.as_bytes();
+    let layout: [(&str, std::ops::Range<usize>); 11] = [
+        ("2006", 0..4),
+        ("-", 4..5),
+        ("01", 5..7),
+        ("-", 7..8),
+        ("02", 8..10),
+        ("T", 10..11),
+        ("15", 11..13),
+        (":", 13..14),
+        ("04", 14..16),
+        (":", 16..17),
+        ("05", 17..19),
+    ];
+    for (want, range) in layout {
+        let rest = text.get(range.start.min(text.len())..).unwrap_or_default();
+        let got = bytes.get(range.clone());
+        let fits = got.is_some_and(|got| match want {
+            "-" | "T" | ":" => got == want.as_bytes(),
+            _ => got.iter().all(u8::is_ascii_digit),
+        });
+        if !fits {
+            return Err(bad(want, rest));
+        }
+    }
+    text.parse::<Timestamp>().map_err(|_| match text.get(19..) {
+        Some(rest) if !rest.ends_with('Z') && !rest.contains(['+', '-']) => bad("Z07:00", rest),
+        _ => format!("parsing time {text:?}: value out of range"),
+    })
+}
+
+/// `2006-01-02T15:04:05Z`.
+pub fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// `2006-01-02T15:04:05.000000Z`.
+pub fn micros(time: Timestamp) -> String {
+    let fraction = time.subsec_nanosecond().rem_euclid(1_000_000_000) / 1000;
+    let zoned = time.to_zoned(TimeZone::fixed(Offset::UTC));
+    format!("{}.{fraction:06}Z", zoned.strftime("%Y-%m-%dT%H:%M:%S"))
+}
+
+/// Now, in seconds, as it is put into objects.
+pub fn now() -> String {
+    seconds(Timestamp::now())
+}
+
+/// Reads Go's duration text (`1h2m3.5s`) into nanoseconds.
+pub fn parse_duration(text: &str) -> Option<i64> {
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total = 0_f64;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let tail = &rest[end..];
+        let stop = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let unit = match &tail[..stop] {
+            "ns" => 1.0,
+            "us" | "µs" | "μs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return None,
+        };
+        total += number * unit;
+        rest = &tail[stop..];
+    }
+    if total > i64::MAX as f64 {
+        return None;
+    }
+    Some(if negative { -(total as i64) } else { total as i64 })
+}
+
+/// Writes nanoseconds as Go does: `1h2m3.5s`, `500ms`, `0s`.
+pub fn duration(nanos: i64) -> String {
+    fn trimmed(whole: u64, fraction: u64, digits: usize) -> String {
+        if fraction == 0 {
+            return whole.to_string();
+        }
+        format!("{whole}.{fraction:0digits$}").trim_end_matches('0').to_owned()
+    }
+    let sign = if nanos < 0 { "-" } else { "" };
+    let n = nanos.unsigned_abs();
+    let text = match n {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{n}ns"),
+        1_000..1_000_000 => format!("{}µs", trimmed(n / 1_000, n % 1_000, 3)),
+        1_000_000..1_000_000_000 => format!("{}ms", trimmed(n / 1_000_000, n % 1_000_000, 6)),
+        _ => {
+            let seconds = n / 1_000_000_000;
+            let last = trimmed(seconds % 60, n % 1_000_000_000, 9);
+            match (seconds / 3600, seconds / 60 % 60) {
+                (0, 0) => format!("{last}s"),
+                (0, minutes) => format!("{minutes}m{last}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{last}s"),
+            }
+        }
+    };
+    format!("{sign}{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(seconds(parse("2024-01-02T03:04:05+01:00").unwrap()), "2024-01-02T02:04:05Z");
+        assert_eq!(micros(parse("2024-01-02T03:04:05.1Z").unwrap()), "2024-01-02T03:04:05.100000Z");
+    }
+
+    #[test]
+    fn what_is_no_time_says_where() {
+        assert_eq!(
+            parse("abc").unwrap_err(),
+            "parsing time \"abc\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"abc\" as \"2006\""
+        );
+        assert!(parse("2024-13-02T03:04:05Z").is_err());
+        assert!(parse("").is_err());
+    }
+
+    #[test]
+    fn durations_round_trip() {
+        for text in ["0s", "1.5s", "1m0s", "1h2m3.5s", "500ms", "-3s", "15ns", "1.5µs"] {
+            assert_eq!(duration(parse_duration(text).unwrap()), text);
+        }
+        assert_eq!(parse_duration("5"), None);
+        assert_eq!(parse_duration("5x"), None);
+    }
+}

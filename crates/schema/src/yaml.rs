@@ -1,0 +1,331 @@
+//! YAML to [`Value`], with the scalars that Kubernetes users know (YAML 1.1's `yes` and `on` are truth values).
+
+use crate::value::{Map, Value};
+use saphyr_parser::{Event, Parser, ScalarStyle};
+use std::collections::HashMap;
+
+/// The text is no YAML.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("yaml: line {line}: {what}")]
+pub struct BadYaml {
+    line: usize,
+    what: String,
+}
+
+/// Aliases may repeat at most this many values, so that a small file cannot unfold into a large one.
+const LARGEST: usize = 1_000_000;
+const DEEPEST: usize = 128;
+
+/// Parses one document; an empty one is `Null`.
+///
+/// # Errors
+/// When the text is no YAML, or holds more than one document.
+pub fn parse(text: &str) -> Result<Value, BadYaml> {
+    let mut documents = parse_all(text)?;
+    match documents.len() {
+        0 => Ok(Value::Null),
+        1 => Ok(documents.remove(0)),
+        _ => Err(BadYaml { line: 1, what: "more than one document".into() }),
+    }
+}
+
+/// Parses all documents.
+///
+/// # Errors
+/// When the text is no YAML.
+pub fn parse_all(text: &str) -> Result<Vec<Value>, BadYaml> {
+    let mut builder = Builder { anchors: HashMap::new(), open: Vec::new(), size: 0 };
+    let mut documents = Vec::new();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|e| BadYaml { line: e.marker().line(), what: e.info().to_owned() })?;
+        let line = span.start.line();
+        let bad = |what: &str| BadYaml { line, what: what.to_owned() };
+        let done = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let quoted = style != ScalarStyle::Plain;
+                let forced = tag.as_ref().map(|tag| tag.suffix.as_str());
+                let value = match forced {
+                    Some("str") => Value::String(text.into_owned()),
+                    _ if quoted => Value::String(text.into_owned()),
+                    _ => scalar(&text),
+                };
+                builder.value(value, anchor).map_err(bad)?
+            }
+            Event::SequenceStart(anchor, _) => builder.open(Open::List(Vec::new(), anchor)).map_err(bad)?,
+            Event::MappingStart(anchor, _) => {
+                builder.open(Open::Map { map: Map::new(), merged: Map::new(), key: None, anchor }).map_err(bad)?
+            }
+            Event::SequenceEnd | Event::MappingEnd => match builder.open.pop() {
+                Some(Open::List(items, anchor)) => builder.value(Value::Array(items), anchor).map_err(bad)?,
+                Some(Open::Map { mut map, merged, anchor, .. }) => {
+                    merge(&mut map, Value::Object(merged));
+                    builder.value(Value::Object(map), anchor).map_err(bad)?
+                }
+                None => return Err(bad("unexpected end")),
+            },
+            Event::Alias(anchor) => {
+                let value = builder.anchors.get(&anchor).cloned().ok_or_else(|| bad("unknown anchor"))?;
+                builder.size += weight(&value);
+                builder.value(value, 0).map_err(bad)?
+            }
+            _ => None,
+        };
+        documents.extend(done);
+    }
+    Ok(documents)
+}
+
+enum Open {
+    List(Vec<Value>, usize),
+    /// What merge keys bring is kept apart: the map's own members win.
+    Map {
+        map: Map,
+        merged: Map,
+        key: Option<String>,
+        anchor: usize,
+    },
+}
+
+struct Builder {
+    anchors: HashMap<usize, Value>,
+    open: Vec<Open>,
+    size: usize,
+}
+
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(weight).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+impl Builder {
+    fn open(&mut self, open: Open) -> Result<Option<Value>, &'static str> {
+        if self.open.len() >= DEEPEST {
+            return Err("nested too deep");
+        }
+        self.open.push(open);
+        Ok(None)
+    }
+
+    /// Puts a finished value where it belongs; gives it back when it is a whole document.
+    fn value(&mut self, value: Value, anchor: usize) -> Result<Option<Value>, &'static str> {
+        self.size += 1;
+        if self.size > LARGEST {
+            return Err("document contains excessive aliasing");
+        }
+        if anchor > 0 {
+            self.anchors.insert(anchor, value.clone());
+        }
+        match self.open.last_mut() {
+            None => return Ok(Some(value)),
+            Some(Open::List(items, _)) => items.push(value),
+            Some(Open::Map { map, merged, key, .. }) => match key.take() {
+                None => {
+                    *key = Some(match value {
+                        Value::String(text) => text,
+                        Value::Int(n) => n.to_string(),
+                        Value::Float(n) => n.to_string(),
+                        Value::Bool(b) => b.to_string(),
+                        Value::Null => "null".to_owned(),
+                        _ => return Err("a key must be a scalar"),
+                    });
+                }
+                Some(key) if key == "<<" => merge(merged, value),
+                Some(key) => {
+                    if map.contains_key(&key) {
+                        return Err("key is set twice in a map");
+                    }
+                    map.insert(key, value);
+                }
+            },
+        }
+        Ok(None)
+    }
+}
+
+/// YAML 1.1's merge key: what the map has itself wins.
+fn merge(map: &mut Map, from: Value) {
+    match from {
+        Value::Object(from) => {
+            for (key, value) in from {
+                if !map.contains_key(&key) {
+                    map.insert(key, value);
+                }
+            }
+        }
+        Value::Array(items) => items.into_iter().for_each(|item| merge(map, item)),
+        _ => {}
+    }
+}
+
+fn scalar(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Value::Bool(false),
+        _ => {}
+    }
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Value::String(text.to_owned());
+    }
+    let sign = if text.starts_with('-') { -1 } else { 1 };
+    let digits = unsigned.replace('_', "");
+    let radix = [("0x", 16), ("0o", 8), ("0b", 2)];
+    for (prefix, radix) in radix {
+        if let Some(Ok(n)) = digits.strip_prefix(prefix).map(|d| i64::from_str_radix(d, radix)) {
+            return Value::Int(sign * n);
+        }
+    }
+    // YAML 1.1: a leading zero means octal.
+    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return match i64::from_str_radix(&digits, 8) {
+            Ok(n) => Value::Int(sign * n),
+            Err(_) => Value::String(text.to_owned()),
+        };
+    }
+    if let Ok(n) = digits.parse::<i64>() {
+        return Value::Int(sign * n);
+    }
+    let float = digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+    match digits.parse::<f64>() {
+        Ok(n) if float && n.is_finite() => Value::Float(sign as f64 * n),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+/// Writes a value as block YAML, keys sorted, as `kubectl` and the API server do.
+pub fn write(value: &Value, out: &mut String) {
+    block(value, 0, out);
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+}
+
+fn block(value: &Value, depth: usize, out: &mut String) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (i, (key, value)) in map.iter().enumerate() {
+                if i > 0 {
+                    indent(depth, out);
+                }
+                out.push_str(&quoted(key));
+                out.push(':');
+                match value {
+                    Value::Object(inner) if !inner.is_empty() => {
+                        out.push('\n');
+                        indent(depth + 1, out);
+                        block(value, depth + 1, out);
+                    }
+                    Value::Array(items) if !items.is_empty() => {
+                        out.push('\n');
+                        indent(depth, out);
+                        block(value, depth, out);
+                    }
+                    _ => {
+                        out.push(' ');
+                        block(value, depth, out);
+                    }
+                }
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    indent(depth, out);
+                }
+                out.push_str("- ");
+                block(item, depth + 1, out);
+            }
+        }
+        Value::Object(_) => out.push_str("{}\n"),
+        Value::Array(_) => out.push_str("[]\n"),
+        Value::String(text) => {
+            out.push_str(&quoted(text));
+            out.push('\n');
+        }
+        other => {
+            out.push_str(&crate::json::to_string(other));
+            out.push('\n');
+        }
+    }
+}
+
+fn indent(depth: usize, out: &mut String) {
+    for _ in 0..depth {
+        out.push_str("  ");
+    }
+}
+
+/// Plain where a reader would read the same text back, otherwise quoted as in JSON.
+fn quoted(text: &str) -> String {
+    let plain = matches!(scalar(text), Value::String(_))
+        && !text.starts_with([
+            ' ', '-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`', '=',
+            '<',
+        ])
+        && !text.ends_with([' ', ':'])
+        && !text.contains(": ")
+        && !text.contains(" #")
+        && text
+            .chars()
+            .all(|c| !c.is_control() && c != '\u{feff}' && c != '\u{2028}' && c != '\u{2029}' && c != '\u{85}');
+    if plain {
+        return text.to_owned();
+    }
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_are_those_of_kubernetes_users() {
+        let value = parse("a: yes\nb: 0777\nc: \"yes\"\nd: 1.5\ne: 1.2.3\nf:\ng: ~\nh: 010:22\ni: 0x1F\n").unwrap();
+        assert_eq!(
+            crate::json::to_string(&value),
+            r#"{"a":true,"b":511,"c":"yes","d":1.5,"e":"1.2.3","f":null,"g":null,"h":"010:22","i":31}"#
+        );
+    }
+
+    #[test]
+    fn anchors_and_merge_keys_unfold() {
+        let value = parse("a: &x {k: 1, l: 2}\nb:\n  <<: *x\n  l: 3\n").unwrap();
+        assert_eq!(crate::json::to_string(&value), r#"{"a":{"k":1,"l":2},"b":{"k":1,"l":3}}"#);
+    }
+
+    #[test]
+    fn a_small_file_cannot_unfold_into_a_large_one() {
+        let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for i in 1..10 {
+            let previous = vec![format!("*a{}", i - 1); 10].join(",");
+            text.push_str(&format!("a{i}: &a{i} [{previous}]\n"));
+        }
+        assert!(parse(&text).is_err());
+    }
+
+    #[test]
+    fn several_documents_and_errors() {
+        assert_eq!(parse_all("a: 1\n---\nb: 2\n").unwrap().len(), 2);
+        assert!(parse("a: [1\nb: }").is_err());
+    }
+
+    #[test]
+    fn written_yaml_reads_back() {
+        let value =
+            crate::json::parse(br#"{"a":{"b":[{"c":1,"d":"yes"},"x: y",[]]},"e":"","f":{},"g":"a\nb"}"#).unwrap();
+        let mut text = String::new();
+        write(&value, &mut text);
+        assert_eq!(parse(&text).unwrap(), value, "{text}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,80}") {
+            let _ = parse_all(&text);
+        }
+    }
+}
