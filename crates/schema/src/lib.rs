@@ -6,11 +6,15 @@
 mod builtin;
 pub mod decode;
 pub mod encode;
+pub mod field;
 pub mod json;
 mod model;
+pub mod names;
 pub mod proto;
 pub mod quantity;
+pub mod selector;
 mod source;
+mod status;
 pub mod time;
 mod value;
 pub mod yaml;
@@ -22,7 +26,9 @@ pub use model::{
     Type,
 };
 pub use quantity::Quantity;
+pub use selector::{FieldSelector, LabelSelector};
 pub use source::{BadSource, read};
+pub use status::{Cause, Details, Status};
 pub use value::{Key, Map, Value};
 
 #[doc(hidden)]
