@@ -1,1 +1,29 @@
 //! The reconcilers that turn desired state into objects, a file each.
+
+mod clock;
+mod context;
+mod controller;
+mod controllers;
+mod deployment;
+mod error;
+mod expectations;
+#[cfg(test)]
+mod fake_api;
+mod hash;
+mod merge_patch;
+mod options;
+mod owner;
+mod percent;
+mod pod_control;
+mod pod_template;
+mod replica_set;
+mod replicas;
+mod selector;
+mod slow_start;
+mod view;
+
+pub use clock::Clock;
+pub use controller::Requeue;
+pub use controllers::Controllers;
+pub use error::Error;
+pub use options::{CidrRange, Options};

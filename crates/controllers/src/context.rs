@@ -1,0 +1,28 @@
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use trireme_client::{Client, Informer, Informers, Kind, Recorder};
+
+use crate::{Clock, Options};
+
+/// What every controller is made from.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) informers: Arc<Informers>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) clock: Clock,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Context {
+    /// The shared informer of a kind.
+    pub(crate) fn informer<K: Kind>(&self) -> Informer<K> {
+        self.informers.get::<K>()
+    }
+
+    /// A recorder of events that come from a component.
+    pub(crate) fn recorder(&self, component: &str) -> Recorder {
+        Recorder::new(self.client.clone(), component, "")
+    }
+}

@@ -1,0 +1,131 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trireme_client::{Change, Informer, Key, Queue};
+
+use crate::Error;
+
+/// When a key must be looked at again although nothing has happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeue {
+    /// When something happens to it.
+    Never,
+    /// After this time.
+    After(Duration),
+}
+
+/// A reconciler: it reads the state around a key and makes one idempotent step towards what is desired.
+pub(crate) trait Controller: Send + Sync + Sized + 'static {
+    /// The name by which the controller is known and can be disabled; upstream's.
+    const NAME: &'static str;
+    /// How many keys are worked on at once.
+    const WORKERS: usize = 5;
+
+    /// Says which objects are followed, and which keys an event about one touches.
+    fn watch(self: &Arc<Self>, watches: &mut Watches);
+
+    /// Makes the step for one key.
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Result<Requeue, Error>> + Send;
+}
+
+/// What a controller follows.
+pub(crate) struct Watches {
+    queue: Queue<Key>,
+    synced: Vec<BoxFuture<'static, ()>>,
+}
+
+impl Requeue {
+    /// After so many seconds; at once (with the next free worker) when that is in the past.
+    pub(crate) fn seconds(seconds: i64) -> Self {
+        Requeue::After(Duration::from_secs(u64::try_from(seconds.max(0)).unwrap_or(0)))
+    }
+
+    /// The earlier of two.
+    pub(crate) fn or_sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Requeue::After(a), Requeue::After(b)) => Requeue::After(a.min(b)),
+            (Requeue::Never, other) => other,
+            (own, Requeue::Never) => own,
+        }
+    }
+}
+
+// === impl Watches ===
+
+impl Watches {
+    /// Follows an informer; `touched` gives the keys that a change touches.
+    pub(crate) fn on<K: Send + Sync + 'static>(
+        &mut self,
+        informer: &Informer<K>,
+        touched: impl Fn(&Change<K>) -> Vec<Key> + Send + Sync + 'static,
+    ) {
+        let queue = self.queue.clone();
+        informer.subscribe(move |change| touched(change).into_iter().for_each(|key| queue.add(key)));
+        self.needs(informer);
+    }
+
+    /// Follows an informer whose objects are themselves the keys.
+    pub(crate) fn on_itself<K: Send + Sync + 'static>(&mut self, informer: &Informer<K>) {
+        self.on(informer, |change| change.latest().map(|entry| entry.meta.key.clone()).into_iter().collect());
+    }
+
+    /// Waits for an informer before the work begins, without following it.
+    pub(crate) fn needs<K: Send + Sync + 'static>(&mut self, informer: &Informer<K>) {
+        let informer = informer.clone();
+        self.synced.push(Box::pin(async move { informer.synced().await }));
+    }
+
+    /// Adds a key that is there from the start.
+    pub(crate) fn start_with(&mut self, key: Key) {
+        self.queue.add(key);
+    }
+
+    /// The queue itself, for controllers that learn of keys in other ways.
+    pub(crate) fn queue(&self) -> Queue<Key> {
+        self.queue.clone()
+    }
+}
+
+/// Runs a controller until shutdown: its informers fill the queue, and workers empty it.
+pub(crate) async fn run<C: Controller>(controller: C, shutdown: CancellationToken) {
+    let controller = Arc::new(controller);
+    let queue = Queue::new();
+    let mut watches = Watches { queue: queue.clone(), synced: Vec::new() };
+    controller.watch(&mut watches);
+    // A decision with half a picture would create what exists, or delete what is needed.
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        _ = futures::future::join_all(watches.synced) => {}
+    }
+    tracing::debug!(controller = C::NAME, "started");
+    let mut workers = JoinSet::new();
+    for _ in 0..C::WORKERS {
+        workers.spawn(work(Arc::clone(&controller), queue.clone()));
+    }
+    shutdown.cancelled().await;
+    queue.close();
+    while workers.join_next().await.is_some() {}
+}
+
+async fn work<C: Controller>(controller: Arc<C>, queue: Queue<Key>) {
+    while let Some(ticket) = queue.next().await {
+        match controller.reconcile(ticket.key()).await {
+            Ok(Requeue::Never) => ticket.done(),
+            Ok(Requeue::After(delay)) => ticket.after(delay),
+            Err(error) => {
+                let key = ticket.key().clone();
+                let race = error.is_race();
+                let delay = ticket.retry();
+                if race {
+                    tracing::debug!(controller = C::NAME, %key, %error, ?delay, "raced, trying again");
+                } else {
+                    tracing::warn!(controller = C::NAME, %key, %error, ?delay, "failed, trying again");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+use std::sync::Arc;
+
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use trireme_client::{Client, Informers};
+
+use crate::context::Context;
+use crate::controller::{Controller, run};
+use crate::{Clock, Options, deployment, replica_set};
+
+/// Starts one controller.
+type Start = fn(&Context, &mut JoinSet<()>);
+
+/// A table of controllers: the name of each, and how it is started.
+macro_rules! table {
+    ($($controller:ty),* $(,)?) => {
+        &[$((<$controller as Controller>::NAME, |context, running| {
+            running.spawn(run(<$controller>::new(context), context.shutdown.clone()));
+        })),*]
+    };
+}
+
+/// Every controller.
+const ALL: &[(&str, Start)] = table![deployment::Deployments, replica_set::ReplicaSets,];
+
+/// The running controllers.
+pub struct Controllers;
+
+impl Controllers {
+    /// The names of all controllers, as they can be disabled; upstream's.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ALL.iter().map(|(name, _)| *name)
+    }
+
+    /// Runs all controllers that are not disabled, until `shutdown`. The informers are those of the process, shared with
+    /// its other components.
+    pub fn start(
+        options: Options,
+        client: Client,
+        informers: Arc<Informers>,
+        clock: Clock,
+        shutdown: CancellationToken,
+    ) -> JoinHandle<()> {
+        let options = Arc::new(options);
+        let context = Context { client, informers, options, clock, shutdown };
+        tokio::spawn(async move {
+            let mut running = JoinSet::new();
+            for (name, start) in ALL {
+                if context.options.disable.contains(*name) {
+                    tracing::info!(controller = name, "disabled");
+                } else {
+                    start(&context, &mut running);
+                }
+            }
+            while running.join_next().await.is_some() {}
+        })
+    }
+}

@@ -1,0 +1,83 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use trireme_pki::Authority;
+
+/// How the controllers behave.
+#[derive(Clone)]
+pub struct Options {
+    /// Names of controllers that are not run (see [`crate::NAMES`]).
+    pub disable: BTreeSet<String>,
+    /// Address ranges that are cut into one range per node; none when somebody else gives nodes their ranges.
+    pub cluster_cidrs: Vec<CidrRange>,
+    /// The prefix length of a node's IPv4 and IPv6 range.
+    pub node_mask: (u8, u8),
+    /// Ranges of Service addresses, for the default ServiceCIDR.
+    pub service_cidrs: Vec<String>,
+    /// PEM of the authority that pods trust the API server by (`kube-root-ca.crt`).
+    pub root_ca: String,
+    /// What signs the certificates of kubelets and of API clients.
+    pub client_signer: Option<Arc<Authority>>,
+    /// What signs the serving certificates of kubelets.
+    pub serving_signer: Option<Arc<Authority>>,
+    /// How long signed certificates are valid at most.
+    pub certificate_life: Duration,
+    /// After this long without a sign of life a node's state is unknown (upstream's 50 s).
+    pub node_grace: Duration,
+    /// How long a node that never reported may take (upstream's 60 s).
+    pub node_startup_grace: Duration,
+    /// How many ended pods may stay before the oldest are removed.
+    pub terminated_pods: usize,
+    /// The address of the API server for the `kubernetes` service of the bootstrap `cluster-info`, if it is published.
+    pub server: Option<String>,
+}
+
+/// A range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CidrRange {
+    /// The first address.
+    pub address: IpAddr,
+    /// Length of the prefix.
+    pub prefix: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            disable: BTreeSet::new(),
+            cluster_cidrs: Vec::new(),
+            node_mask: (24, 64),
+            service_cidrs: Vec::new(),
+            root_ca: String::new(),
+            client_signer: None,
+            serving_signer: None,
+            certificate_life: Duration::from_secs(365 * 86_400),
+            node_grace: Duration::from_secs(50),
+            node_startup_grace: Duration::from_secs(60),
+            terminated_pods: 12_500,
+            server: None,
+        }
+    }
+}
+
+impl std::str::FromStr for CidrRange {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || crate::Error::Invalid {
+            object: "options".to_owned(),
+            field: "clusterCIDR",
+            reason: format!("{text:?} is not a CIDR"),
+        };
+        let (address, prefix) = text.split_once('/').ok_or_else(refused)?;
+        let address: IpAddr = address.parse().map_err(|_| refused())?;
+        let prefix: u8 = prefix.parse().map_err(|_| refused())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        if prefix > most {
+            return Err(refused());
+        }
+        Ok(Self { address, prefix })
+    }
+}
