@@ -1,0 +1,72 @@
+//! What can go wrong.
+
+use crate::record::Record;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{0} is in use by another process")]
+    Locked(PathBuf),
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file holds what was never written.
+    #[error(
+        "{path}: corrupt at byte {offset}: {what}; restore the file or move it away (what is after it would be lost)"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+/// A transaction was not done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A comparison failed; nothing was changed.
+    #[error("the key {key} has changed")]
+    Conflict {
+        /// The key that differs.
+        key: String,
+        /// What it holds now; `None` when it does not exist.
+        current: Option<Arc<Record>>,
+    },
+    /// The disk refused; nothing was changed, and the store goes on.
+    #[error("cannot write to {path}: {why}")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// In words.
+        why: String,
+        /// No space is left.
+        full: bool,
+    },
+    /// Too many writes wait for the disk.
+    #[error("too many writes are waiting for the disk")]
+    Busy,
+    /// The store is being closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Events from this revision on are no longer kept.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("revision {asked} is too old, events are kept from {oldest}")]
+pub struct TooOld {
+    /// The revision asked for.
+    pub asked: i64,
+    /// The oldest that can be had.
+    pub oldest: i64,
+}
