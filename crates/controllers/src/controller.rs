@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trireme_client::{Change, Informer, Key, Queue};
 
-use crate::Error;
+use crate::{Error, Options};
 
 /// When a key must be looked at again although nothing has happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub(crate) trait Controller: Send + Sync + Sized + 'static {
     const NAME: &'static str;
     /// How many keys are worked on at once.
     const WORKERS: usize = 5;
+
+    /// Whether there is anything to do with these options.
+    fn enabled(_: &Options) -> bool {
+        true
+    }
 
     /// Says which objects are followed, and which keys an event about one touches.
     fn watch(self: &Arc<Self>, watches: &mut Watches);

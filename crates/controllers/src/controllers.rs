@@ -6,7 +6,7 @@ use trireme_client::{Client, Informers};
 
 use crate::context::Context;
 use crate::controller::{Controller, run};
-use crate::{Clock, Options, deployment, replica_set};
+use crate::{Clock, Options, deployment, endpoint_slice, endpoints, replica_set, root_ca, service_account};
 
 /// Starts one controller.
 type Start = fn(&Context, &mut JoinSet<()>);
@@ -15,7 +15,9 @@ type Start = fn(&Context, &mut JoinSet<()>);
 macro_rules! table {
     ($($controller:ty),* $(,)?) => {
         &[$((<$controller as Controller>::NAME, |context, running| {
-            running.spawn(run(<$controller>::new(context), context.shutdown.clone()));
+            if <$controller as Controller>::enabled(&context.options) {
+                running.spawn(run(<$controller>::new(context), context.shutdown.clone()));
+            }
         })),*]
     };
 }

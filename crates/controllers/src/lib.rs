@@ -5,6 +5,8 @@ mod context;
 mod controller;
 mod controllers;
 mod deployment;
+mod endpoint_slice;
+mod endpoints;
 mod error;
 mod expectations;
 #[cfg(test)]
@@ -18,7 +20,11 @@ mod pod_control;
 mod pod_template;
 mod replica_set;
 mod replicas;
+mod root_ca;
 mod selector;
+mod service_account;
+mod service_pods;
+mod service_selectors;
 mod slow_start;
 mod view;
 
