@@ -84,6 +84,11 @@ impl Watches {
         self.synced.push(Box::pin(async move { informer.synced().await }));
     }
 
+    /// Waits for something else before the work begins.
+    pub(crate) fn wait_for(&mut self, ready: impl Future<Output = ()> + Send + 'static) {
+        self.synced.push(Box::pin(ready));
+    }
+
     /// Adds a key that is there from the start.
     pub(crate) fn start_with(&mut self, key: Key) {
         self.queue.add(key);

@@ -6,7 +6,10 @@ use trireme_client::{Client, Informers};
 
 use crate::context::Context;
 use crate::controller::{Controller, run};
-use crate::{Clock, Options, deployment, endpoint_slice, endpoints, replica_set, root_ca, service_account};
+use crate::{
+    Clock, Options, deployment, endpoint_slice, endpoints, garbage_collector, namespace, replica_set, root_ca,
+    service_account,
+};
 
 /// Starts one controller.
 type Start = fn(&Context, &mut JoinSet<()>);

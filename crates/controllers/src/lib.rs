@@ -5,14 +5,17 @@ mod context;
 mod controller;
 mod controllers;
 mod deployment;
+mod discovery;
 mod endpoint_slice;
 mod endpoints;
 mod error;
 mod expectations;
 #[cfg(test)]
 mod fake_api;
+mod garbage_collector;
 mod hash;
 mod merge_patch;
+mod namespace;
 mod options;
 mod owner;
 mod percent;
