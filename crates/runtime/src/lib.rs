@@ -1,1 +1,3 @@
 //! The container runtime behind CRI: images, snapshots, sandboxes, containers.
+
+pub mod images;

@@ -1,0 +1,1 @@
+//! Images: from a name in a registry to a mounted root file system.
