@@ -1,0 +1,189 @@
+//! Pods leave nodes whose taints they do not tolerate, or tolerate only for a while.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use serde_json::json;
+use trireme_client::{Client, DeleteOptions, EventKind, Informer, Key, ObjectRef, Patch, Recorder};
+
+use crate::context::Context;
+use crate::controller::{Controller, Requeue, Watches};
+use crate::pods_by_node::PodsByNode;
+use crate::taints::{NO_EXECUTE, tolerates};
+use crate::{Clock, Error, view};
+
+pub(crate) struct TaintEviction {
+    client: Client,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    by_node: PodsByNode,
+    recorder: Recorder,
+    clock: Clock,
+}
+
+/// What becomes of a pod on a node with taints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    /// Leaves in so many seconds.
+    Leaves(i64),
+}
+
+impl TaintEviction {
+    pub(crate) fn new(context: &Context) -> Self {
+        Self {
+            client: context.client.clone(),
+            pods: context.informer(),
+            nodes: context.informer(),
+            by_node: PodsByNode::default(),
+            recorder: context.recorder("taint-eviction-controller"),
+            clock: context.clock.clone(),
+        }
+    }
+
+    async fn evict(&self, pod: &view::Pod) -> Result<(), Error> {
+        let about = ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            namespace: pod.metadata.namespace.clone(),
+            name: pod.metadata.name.clone(),
+            uid: pod.metadata.uid.clone(),
+            ..ObjectRef::default()
+        };
+        let message = format!("Marking for deletion Pod {}/{}", about.namespace, about.name);
+        self.recorder.record(&about, EventKind::Normal, "TaintManagerEviction", message);
+        let api = self.client.namespaced::<view::PodKind>(&about.namespace);
+        // KEP-3329: whoever replaces the pod sees that it did not fail by itself.
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+            "lastTransitionTime": self.clock.now().to_string(),
+        });
+        let patch = json!({"metadata": {"uid": about.uid}, "status": {"conditions": [condition]}});
+        let options = DeleteOptions::default().uid(about.uid.as_str());
+        let result = match api.patch(&about.name, Some("status"), &Patch::Strategic(patch)).await {
+            Ok(_) => api.delete(&about.name, &options).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+impl Controller for TaintEviction {
+    const NAME: &'static str = "taint-eviction-controller";
+    const WORKERS: usize = 8;
+
+    fn watch(self: &Arc<Self>, watches: &mut Watches) {
+        let this = Arc::clone(self);
+        watches.on(&self.pods, move |change| {
+            this.by_node.observe(change);
+            change.new.as_ref().map(|pod| pod.meta.key.clone()).into_iter().collect()
+        });
+        let this = Arc::clone(self);
+        watches.on(&self.nodes, move |change| {
+            let Some(new) = &change.new else { return Vec::new() };
+            let taints = |entry: &trireme_client::Entry<Node>| {
+                entry.decode().ok().and_then(|node| node.spec?.taints).unwrap_or_default()
+            };
+            let now = taints(new);
+            if change.old.as_ref().is_some_and(|old| taints(old) == now) {
+                return Vec::new();
+            }
+            this.by_node.of(&new.meta.key.name)
+        });
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
+        let Some(entry) = self.pods.find(key).filter(|entry| !entry.meta.deleting) else {
+            return Ok(Requeue::Never);
+        };
+        let pod: view::Pod = entry.decode_as()?;
+        if pod.spec.node_name.is_empty() {
+            return Ok(Requeue::Never);
+        }
+        let Some(node) = self.nodes.get("", &pod.spec.node_name) else { return Ok(Requeue::Never) };
+        let taints = node.decode()?.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        match fate(&taints, &pod.spec.tolerations, self.clock.now()) {
+            Fate::Stays => Ok(Requeue::Never),
+            Fate::Leaves(seconds) if seconds > 0 => Ok(Requeue::seconds(seconds)),
+            Fate::Leaves(_) => self.evict(&pod).await.map(|()| Requeue::Never),
+        }
+    }
+}
+
+/// Decides by the node's taints with the effect NoExecute. A toleration with a time counts from when the taint was
+/// added, so that a restart of ours does not give the pod more time; the shortest time counts.
+fn fate(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Fate {
+    let mut fate = Fate::Stays;
+    for taint in taints.iter().filter(|taint| taint.effect == NO_EXECUTE) {
+        let mut tolerating = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).peekable();
+        let left = if tolerating.peek().is_none() {
+            Some(0)
+        } else {
+            let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+            let shortest = tolerating.filter_map(|toleration| toleration.toleration_seconds).min();
+            shortest.map(|seconds| since.as_second().saturating_add(seconds.max(0)) - now.as_second())
+        };
+        if let Some(left) = left {
+            fate = match fate {
+                Fate::Stays => Fate::Leaves(left.max(0)),
+                Fate::Leaves(other) => Fate::Leaves(other.min(left.max(0))),
+            };
+        }
+    }
+    fate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+    use crate::controller::run;
+    use crate::fake_api::{FakeApi, clock_at, eventually};
+
+    #[test]
+    fn a_pod_leaves_after_the_shortest_time_that_it_tolerates() {
+        let now: Timestamp = "2026-01-01T00:01:40Z".parse().unwrap();
+        let taint =
+            |key: &str, effect: &str| json!({"key": key, "effect": effect, "timeAdded": "2026-01-01T00:00:00Z"});
+        let bad = taint("bad", "NoExecute");
+        for (taints, tolerations, expected) in [
+            (json!([]), json!([]), Fate::Stays),
+            (json!([taint("bad", "NoSchedule")]), json!([]), Fate::Stays),
+            (json!([bad]), json!([]), Fate::Leaves(0)),
+            (json!([bad]), json!([{"key": "bad", "operator": "Exists"}]), Fate::Stays),
+            (json!([bad]), json!([{"key": "bad", "operator": "Exists", "tolerationSeconds": 300}]), Fate::Leaves(200)),
+            (json!([bad]), json!([{"key": "bad", "operator": "Exists", "tolerationSeconds": 50}]), Fate::Leaves(0)),
+            (
+                json!([bad, taint("worse", "NoExecute")]),
+                json!([{"operator": "Exists", "tolerationSeconds": 300}, {"key": "worse", "operator": "Exists",
+                    "tolerationSeconds": 160}]),
+                Fate::Leaves(60),
+            ),
+        ] {
+            let taints: Vec<Taint> = serde_json::from_value(taints).unwrap();
+            let tolerations: Vec<Toleration> = serde_json::from_value(tolerations).unwrap();
+            assert_eq!(fate(&taints, &tolerations, now), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tainted_node_loses_only_the_pods_that_do_not_tolerate_it() {
+        let api = FakeApi::default();
+        let context = api.context(Options::default(), clock_at("2026-01-01T00:00:00Z"));
+        api.put::<Node>(json!({"metadata": {"name": "n1"}}));
+        for (name, tolerations) in [("leaves", json!([])), ("stays", json!([{"operator": "Exists"}]))] {
+            let spec = json!({"nodeName": "n1", "containers": [], "tolerations": tolerations});
+            api.put::<Pod>(json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec}));
+        }
+        tokio::spawn(run(TaintEviction::new(&context), context.shutdown.clone()));
+        api.change::<Node>("", "n1", json!({"spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}}));
+        eventually("one to leave", || api.get::<Pod>("n", "leaves").is_none()).await;
+        assert!(api.get::<Pod>("n", "stays").is_some());
+        context.shutdown.cancel();
+    }
+}
