@@ -1,1 +1,26 @@
 //! Pod network, service proxy and cluster DNS.
+//!
+//! Fed with plain desired state; knows nothing of Kubernetes objects. In the order in which a packet meets them:
+//!
+//! - [`Network`] gives a pod its address and link;
+//! - [`Overlay`] carries packets between nodes;
+//! - [`Proxy`] turns service addresses into pod addresses;
+//! - [`Dns`] turns names into addresses;
+//! - [`teardown`] removes all of it.
+//!
+//! Everything is made over netlink, and named after an [`InstanceId`], so that several clusters share a machine.
+
+mod error;
+mod instance;
+mod netlink;
+pub mod netns;
+mod nft;
+mod protocol;
+mod proxy;
+mod sysctl;
+
+pub use error::{Error, Result};
+pub use instance::{InstanceId, InvalidInstanceId};
+pub use netlink::{MacAddr, NetlinkError};
+pub use protocol::Protocol;
+pub use proxy::{Endpoint, Place, Proxy, ProxyConfig, ProxyState, ServicePort, SyncReport, TrafficPolicy};

@@ -1,0 +1,487 @@
+//! The proxy's table: its sets, its chains, and the rules that never change.
+//!
+//! Two lookups find an endpoint: the destination of a packet is a *frontend* that stands for a *pool*; pool and a
+//! random number below its size stand for an endpoint. Services, ports and endpoints are elements only; the one thing
+//! that depends on the state is which load balancing chains exist, one per size of a pool (and way to it), since the
+//! kernel wants the bound of a random number in the rule.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::nft::{Batch, Cmp, Expr, Field, Hook, Key, Reg, Reject, SetKind, SetSpec, Verdict};
+
+/// How many clients are remembered for session affinity per family.
+const AFFINITY_CLIENTS: u32 = 1 << 18;
+
+/// Conntrack state bit of a connection's first packet.
+const STATE_NEW: u32 = 1 << 3;
+/// Conntrack status bit of a translated destination (IPS_DST_NAT).
+const STATUS_DNAT: u32 = 1 << 5;
+/// RTN_LOCAL.
+const LOCAL: u32 = 2;
+/// Index of the loopback link in every namespace.
+const LOOPBACK: u32 = 1;
+
+/// Before `dstnat`, so that what is refused is never translated.
+const PRIORITY_ADMISSION: i32 = -110;
+const PRIORITY_DSTNAT: i32 = -100;
+const PRIORITY_SRCNAT: i32 = 100;
+
+/// How a packet names its service: by address and port, or by node port; and whether it comes from within the cluster,
+/// which matters to services whose external policy is Local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Via {
+    Address,
+    NodePort,
+    InternalAddress,
+    InternalNodePort,
+}
+
+/// A chain that spreads connections over a pool of a certain size.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BalanceChain {
+    pub(super) ipv6: bool,
+    pub(super) via: Via,
+    pub(super) size: u32,
+    pub(super) affinity: Option<Duration>,
+}
+
+/// The sets and maps, each once per family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Table {
+    /// Frontend to pool.
+    Frontends(Via),
+    /// Way and pool to the chain for the pool's size.
+    Pools,
+    /// Pool and number to endpoint.
+    Endpoints,
+    /// Pool and endpoint: what an affinity may point to.
+    Alive,
+    /// Frontends that refuse everybody, by address or node port.
+    Rejects { node_port: bool },
+    /// Frontends that drop what comes from outside of the cluster.
+    ExternalDrops { node_port: bool },
+    /// Frontends with source ranges.
+    Restricted,
+    /// Frontend and who may use it.
+    Allowed,
+    /// Frontends and how their connections are masqueraded.
+    Masquerades { node_port: bool },
+    /// Local endpoints, twice: a pod that reaches itself through a service.
+    Hairpins,
+}
+
+/// All tables, in the order in which they are made.
+pub(super) const TABLES: [Table; 16] = [
+    Table::Frontends(Via::Address),
+    Table::Frontends(Via::NodePort),
+    Table::Frontends(Via::InternalAddress),
+    Table::Frontends(Via::InternalNodePort),
+    Table::Pools,
+    Table::Endpoints,
+    Table::Alive,
+    Table::Rejects { node_port: false },
+    Table::Rejects { node_port: true },
+    Table::ExternalDrops { node_port: false },
+    Table::ExternalDrops { node_port: true },
+    Table::Restricted,
+    Table::Allowed,
+    Table::Masquerades { node_port: false },
+    Table::Masquerades { node_port: true },
+    Table::Hairpins,
+];
+
+pub(super) const REJECT: &str = "reject";
+pub(super) const MASQUERADE: &str = "masquerade";
+pub(super) const MASQUERADE_OFF_CLUSTER: &str = "masquerade-off-cluster";
+pub(super) const MASQUERADE_LOCAL: &str = "masquerade-local";
+
+// === impl Via ===
+
+impl Via {
+    pub(super) fn is_node_port(self) -> bool {
+        matches!(self, Self::NodePort | Self::InternalNodePort)
+    }
+
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Address => 0,
+            Self::NodePort => 1,
+            Self::InternalAddress => 2,
+            Self::InternalNodePort => 3,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::NodePort => "node-port",
+            Self::InternalAddress => "internal-address",
+            Self::InternalNodePort => "internal-node-port",
+        }
+    }
+}
+
+// === impl Table ===
+
+fn digit(ipv6: bool) -> char {
+    if ipv6 { '6' } else { '4' }
+}
+
+impl Table {
+    pub(super) fn name(self, ipv6: bool) -> String {
+        let by = |node_port| if node_port { "node-port" } else { "address" };
+        let digit = digit(ipv6);
+        match self {
+            Self::Frontends(via) => format!("frontends-{}-{digit}", via.word()),
+            Self::Pools => format!("pools-{digit}"),
+            Self::Endpoints => format!("endpoints-{digit}"),
+            Self::Alive => format!("alive-{digit}"),
+            Self::Rejects { node_port } => format!("rejects-{}-{digit}", by(node_port)),
+            Self::ExternalDrops { node_port } => format!("external-drops-{}-{digit}", by(node_port)),
+            Self::Restricted => format!("restricted-{digit}"),
+            Self::Allowed => format!("allowed-{digit}"),
+            Self::Masquerades { node_port } => format!("masquerades-{}-{digit}", by(node_port)),
+            Self::Hairpins => format!("hairpins-{digit}"),
+        }
+    }
+
+    fn create(self, ipv6: bool, batch: &mut Batch) {
+        let ip = Field::ip(ipv6);
+        let by_address = [ip, Field::PROTOCOL, Field::PORT];
+        let by_port = [Field::PROTOCOL, Field::PORT];
+        let by = |node_port: bool| if node_port { by_port.to_vec() } else { by_address.to_vec() };
+        let value = |fields: &[Field]| {
+            let (value_type, value_length) = Field::concatenation(fields);
+            SetKind::Map { value_type, value_length }
+        };
+        let (fields, kind) = match self {
+            Self::Frontends(via) => (by(via.is_node_port()), value(&[Field::NUMBER])),
+            Self::Pools => (vec![Field::NUMBER, Field::NUMBER], SetKind::Verdicts),
+            Self::Endpoints => (vec![Field::NUMBER, Field::NUMBER], value(&[ip, Field::PORT])),
+            Self::Alive => (vec![Field::NUMBER, ip, Field::PORT], SetKind::Set),
+            Self::Rejects { node_port } | Self::ExternalDrops { node_port } | Self::Masquerades { node_port } => {
+                (by(node_port), SetKind::Verdicts)
+            }
+            Self::Restricted => (by_address.to_vec(), SetKind::Set),
+            Self::Allowed => (vec![ip, Field::PROTOCOL, Field::PORT, ip], SetKind::Ranges),
+            Self::Hairpins => (vec![ip, ip], SetKind::Set),
+        };
+        batch.add_set(&SetSpec { name: &self.name(ipv6), fields: &fields, kind });
+    }
+}
+
+fn affinity_map(ipv6: bool) -> String {
+    format!("affinity-{}", digit(ipv6))
+}
+
+// === registers ===
+//
+// The sixteen registers are laid out so that every key is a run of neighbours:
+//   0-3 client address, 4 pool, 5-8 endpoint address or number, 9 endpoint port, 10-13 address, 14 protocol, 15 port;
+// an IPv4 address takes one register instead of four, and what follows moves up.
+
+struct Registers {
+    client: Reg,
+    way: Reg,
+    pool: Reg,
+    endpoint: Reg,
+    endpoint_port: Reg,
+    destination: Reg,
+    protocol: Reg,
+    port: Reg,
+}
+
+fn registers(ipv6: bool) -> Registers {
+    if ipv6 {
+        Registers {
+            client: Reg(0),
+            way: Reg(3),
+            pool: Reg(4),
+            endpoint: Reg(5),
+            endpoint_port: Reg(9),
+            destination: Reg(10),
+            protocol: Reg(14),
+            port: Reg(15),
+        }
+    } else {
+        Registers {
+            client: Reg(3),
+            way: Reg(3),
+            pool: Reg(4),
+            endpoint: Reg(5),
+            endpoint_port: Reg(6),
+            destination: Reg(10),
+            protocol: Reg(11),
+            port: Reg(12),
+        }
+    }
+}
+
+// === parts of rules ===
+
+pub(crate) fn of_family(ipv6: bool) -> Vec<Expr> {
+    let number = if ipv6 { 10 } else { 2 };
+    vec![Expr::Family(Reg(0)), Expr::Compare(Reg(0), Cmp::Equal, vec![number])]
+}
+
+pub(crate) fn source(to: Reg, ipv6: bool) -> Expr {
+    if ipv6 { Expr::Network { to, offset: 8, length: 16 } } else { Expr::Network { to, offset: 12, length: 4 } }
+}
+
+pub(crate) fn destination(to: Reg, ipv6: bool) -> Expr {
+    if ipv6 { Expr::Network { to, offset: 24, length: 16 } } else { Expr::Network { to, offset: 16, length: 4 } }
+}
+
+/// Goes on when the address in the header is in the network.
+pub(crate) fn within(net: &IpNet, load: fn(Reg, bool) -> Expr) -> Vec<Expr> {
+    let ipv6 = net.addr().is_ipv6();
+    let mut rule = of_family(ipv6);
+    rule.push(load(Reg(0), ipv6));
+    rule.push(Expr::Mask { from: Reg(0), to: Reg(0), mask: Key::new().ip(net.netmask()).0 });
+    rule.push(Expr::Compare(Reg(0), Cmp::Equal, Key::new().ip(net.network()).0));
+    rule
+}
+
+/// Goes on when the packet's destination (or source) is an address of this node.
+pub(crate) fn is_local(of_source: bool) -> Vec<Expr> {
+    vec![Expr::AddressKind { to: Reg(0), of_source }, Expr::Compare(Reg(0), Cmp::Equal, LOCAL.to_ne_bytes().to_vec())]
+}
+
+/// Goes on with a connection's first packet.
+pub(crate) fn is_new() -> Vec<Expr> {
+    vec![
+        Expr::ConnectionState(Reg(0)),
+        Expr::Mask { from: Reg(0), to: Reg(0), mask: STATE_NEW.to_ne_bytes().to_vec() },
+        Expr::Compare(Reg(0), Cmp::Differs, vec![0; 4]),
+    ]
+}
+
+/// Goes on when the connection's destination was translated.
+pub(crate) fn is_translated() -> Vec<Expr> {
+    vec![
+        Expr::ConnectionStatus(Reg(0)),
+        Expr::Mask { from: Reg(0), to: Reg(0), mask: STATUS_DNAT.to_ne_bytes().to_vec() },
+        Expr::Compare(Reg(0), Cmp::Differs, vec![0; 4]),
+    ]
+}
+
+/// A packet to 127.0.0.0/8 from another machine: `route_localnet` would let it in (CVE-2020-8558).
+fn martian() -> Vec<Expr> {
+    let mut rule = vec![Expr::InLink(Reg(0)), Expr::Compare(Reg(0), Cmp::Differs, LOOPBACK.to_ne_bytes().to_vec())];
+    if let Ok(loopback) = "127.0.0.0/8".parse() {
+        rule.extend(within(&loopback, destination));
+    }
+    rule.push(Expr::Verdict(Verdict::Drop));
+    rule
+}
+
+/// Loads the key of a frontend; the register where it begins.
+fn load_frontend(rule: &mut Vec<Expr>, node_port: bool, ipv6: bool) -> Reg {
+    let r = registers(ipv6);
+    rule.extend(of_family(ipv6));
+    if node_port {
+        rule.extend(is_local(false));
+    } else {
+        rule.push(destination(r.destination, ipv6));
+    }
+    rule.push(Expr::L4Protocol(r.protocol));
+    rule.push(Expr::Transport { to: r.port, offset: 2, length: 2 });
+    if node_port { r.protocol } else { r.destination }
+}
+
+fn frontend_verdicts(table: Table, node_port: bool, ipv6: bool) -> Vec<Expr> {
+    let mut rule = Vec::new();
+    let key = load_frontend(&mut rule, node_port, ipv6);
+    rule.push(Expr::VerdictMap { map: table.name(ipv6), key });
+    rule
+}
+
+/// From a frontend to the chain for its pool.
+fn dispatch(via: Via, ipv6: bool) -> Vec<Expr> {
+    let r = registers(ipv6);
+    let mut rule = Vec::new();
+    let key = load_frontend(&mut rule, via.is_node_port(), ipv6);
+    rule.push(Expr::Map { map: Table::Frontends(via).name(ipv6), key, to: r.pool });
+    rule.push(Expr::Constant(r.way, Key::new().number(via.number())));
+    rule.push(Expr::VerdictMap { map: Table::Pools.name(ipv6), key: r.way });
+    rule
+}
+
+// === impl BalanceChain ===
+
+impl BalanceChain {
+    pub(super) fn name(&self) -> String {
+        let affinity = self.affinity.map(|time| format!("-sticky-{}", time.as_secs())).unwrap_or_default();
+        format!("spread-{}-{}-{}{affinity}", self.size, self.via.word(), digit(self.ipv6))
+    }
+
+    fn load_pool(&self) -> Vec<Expr> {
+        let r = registers(self.ipv6);
+        let mut rule = Vec::new();
+        let key = load_frontend(&mut rule, self.via.is_node_port(), self.ipv6);
+        rule.push(Expr::Map { map: Table::Frontends(self.via).name(self.ipv6), key, to: r.pool });
+        rule
+    }
+
+    pub(super) fn create(&self, batch: &mut Batch) {
+        let name = self.name();
+        let r = registers(self.ipv6);
+        let dnat = Expr::Dnat { ipv6: self.ipv6, address: r.endpoint, port: r.endpoint_port };
+        let choose = [
+            Expr::Random { to: r.endpoint, modulus: self.size },
+            Expr::Map { map: Table::Endpoints.name(self.ipv6), key: r.pool, to: r.endpoint },
+        ];
+        batch.add_chain(&name);
+        let mut rule = self.load_pool();
+        if let Some(timeout) = self.affinity {
+            let map = affinity_map(self.ipv6);
+            let remember = Expr::Remember { map: map.clone(), key: r.client, value: r.endpoint, timeout };
+            rule.push(source(r.client, self.ipv6));
+            let mut known = rule.clone();
+            known.push(Expr::Map { map: map.clone(), key: r.client, to: r.endpoint });
+            known.push(Expr::InSet { set: Table::Alive.name(self.ipv6), key: r.pool, inverted: false });
+            known.push(remember.clone());
+            known.push(dnat.clone());
+            batch.add_rule(&name, &known);
+            // What is remembered of this client is stale, and an update would keep the old value.
+            rule.push(Expr::Forget { map, key: r.client });
+            rule.extend(choose);
+            rule.push(remember);
+        } else {
+            rule.extend(choose);
+        }
+        rule.push(dnat);
+        batch.add_rule(&name, &rule);
+    }
+}
+
+// === the table ===
+
+fn returning(mut rule: Vec<Expr>, verdict: Verdict) -> Vec<Expr> {
+    rule.push(Expr::Verdict(verdict));
+    rule
+}
+
+/// Makes the whole table anew, without services.
+pub(super) fn create(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
+    batch.add_table();
+    batch.delete_table();
+    batch.add_table();
+    for ipv6 in [false, true] {
+        for table in TABLES {
+            table.create(ipv6, batch);
+        }
+        let fields = [Field::ip(ipv6), Field::NUMBER];
+        let (value_type, value_length) = Field::concatenation(&[Field::ip(ipv6), Field::PORT]);
+        let kind = SetKind::Dynamic { value_type, value_length, size: AFFINITY_CLIENTS };
+        batch.add_set(&SetSpec { name: &affinity_map(ipv6), fields: &fields, kind });
+    }
+    for chain in [
+        REJECT,
+        MASQUERADE,
+        MASQUERADE_OFF_CLUSTER,
+        MASQUERADE_LOCAL,
+        "masquerading",
+        "admission",
+        "external-admission",
+        "services",
+        "internal-services",
+    ] {
+        batch.add_chain(chain);
+    }
+    admission(batch, cluster_cidrs);
+    translation(batch, cluster_cidrs);
+    masquerading(batch, cluster_cidrs);
+}
+
+fn admission(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
+    let tcp = vec![Expr::L4Protocol(Reg(0)), Expr::Compare(Reg(0), Cmp::Equal, vec![6])];
+    batch.add_rule(REJECT, &[tcp, vec![Expr::Reject(Reject::TcpReset)]].concat());
+    batch.add_rule(REJECT, &[Expr::Reject(Reject::PortUnreachable)]);
+    for ipv6 in [false, true] {
+        // The key with the client's address goes on where the frontend's ends: other registers than elsewhere.
+        let (at, protocol, port, client) =
+            if ipv6 { (Reg(0), Reg(4), Reg(5), Reg(6)) } else { (Reg(0), Reg(1), Reg(2), Reg(3)) };
+        let mut restricted = of_family(ipv6);
+        restricted.push(destination(at, ipv6));
+        restricted.push(Expr::L4Protocol(protocol));
+        restricted.push(Expr::Transport { to: port, offset: 2, length: 2 });
+        restricted.push(Expr::InSet { set: Table::Restricted.name(ipv6), key: at, inverted: false });
+        restricted.push(source(client, ipv6));
+        restricted.push(Expr::InSet { set: Table::Allowed.name(ipv6), key: at, inverted: true });
+        batch.add_rule("admission", &returning(restricted, Verdict::Drop));
+        for node_port in [false, true] {
+            batch.add_rule("admission", &frontend_verdicts(Table::Rejects { node_port }, node_port, ipv6));
+            let drops = frontend_verdicts(Table::ExternalDrops { node_port }, node_port, ipv6);
+            batch.add_rule("external-admission", &drops);
+        }
+    }
+    batch.add_base_chain("prerouting-admission", false, Hook::Prerouting, PRIORITY_ADMISSION);
+    batch.add_rule("prerouting-admission", &martian());
+    batch.add_rule("prerouting-admission", &returning(is_new(), Verdict::Jump("admission".into())));
+    for net in cluster_cidrs {
+        batch.add_rule("prerouting-admission", &returning(within(net, source), Verdict::Return));
+    }
+    batch.add_rule("prerouting-admission", &returning(is_new(), Verdict::Jump("external-admission".into())));
+    batch.add_base_chain("output-admission", false, Hook::Output, PRIORITY_ADMISSION);
+    batch.add_rule("output-admission", &returning(is_new(), Verdict::Jump("admission".into())));
+}
+
+fn translation(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
+    for ipv6 in [false, true] {
+        for via in [Via::InternalAddress, Via::InternalNodePort] {
+            batch.add_rule("internal-services", &dispatch(via, ipv6));
+        }
+        for via in [Via::Address, Via::NodePort] {
+            batch.add_rule("services", &dispatch(via, ipv6));
+        }
+    }
+    batch.add_base_chain("prerouting-services", true, Hook::Prerouting, PRIORITY_DSTNAT);
+    for net in cluster_cidrs {
+        let rule = returning(within(net, source), Verdict::Jump("internal-services".into()));
+        batch.add_rule("prerouting-services", &rule);
+    }
+    batch.add_rule("prerouting-services", &[Expr::Verdict(Verdict::Jump("services".into()))]);
+    batch.add_base_chain("output-services", true, Hook::Output, PRIORITY_DSTNAT);
+    batch.add_rule("output-services", &[Expr::Verdict(Verdict::Jump("internal-services".into()))]);
+    batch.add_rule("output-services", &[Expr::Verdict(Verdict::Jump("services".into()))]);
+}
+
+/// Without packet marks: what the client first sent to, which the connection remembers, says how to masquerade.
+fn masquerading(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
+    batch.add_rule(MASQUERADE, &[Expr::Masquerade]);
+    for net in cluster_cidrs {
+        batch.add_rule(MASQUERADE_OFF_CLUSTER, &returning(within(net, source), Verdict::Return));
+        batch.add_rule(MASQUERADE_LOCAL, &returning(within(net, source), Verdict::Return));
+    }
+    batch.add_rule(MASQUERADE_OFF_CLUSTER, &[Expr::Masquerade]);
+    batch.add_rule(MASQUERADE_LOCAL, &[is_local(true), vec![Expr::Masquerade]].concat());
+    for ipv6 in [false, true] {
+        let r = registers(ipv6);
+        for node_port in [false, true] {
+            let mut rule = of_family(ipv6);
+            if !node_port {
+                rule.push(Expr::OriginalDestination { to: r.destination, ipv6 });
+            }
+            rule.push(Expr::L4Protocol(r.protocol));
+            rule.push(Expr::OriginalDestinationPort(r.port));
+            let key = if node_port { r.protocol } else { r.destination };
+            rule.push(Expr::VerdictMap { map: Table::Masquerades { node_port }.name(ipv6), key });
+            batch.add_rule("masquerading", &rule);
+        }
+    }
+    batch.add_base_chain("postrouting-services", true, Hook::Postrouting, PRIORITY_SRCNAT);
+    for ipv6 in [false, true] {
+        let mut rule = is_translated();
+        rule.extend(of_family(ipv6));
+        rule.push(source(Reg(0), ipv6));
+        rule.push(destination(Reg(if ipv6 { 4 } else { 1 }), ipv6));
+        rule.push(Expr::InSet { set: Table::Hairpins.name(ipv6), key: Reg(0), inverted: false });
+        rule.push(Expr::Masquerade);
+        batch.add_rule("postrouting-services", &rule);
+    }
+    let rule = returning(is_translated(), Verdict::Jump("masquerading".into()));
+    batch.add_rule("postrouting-services", &rule);
+}

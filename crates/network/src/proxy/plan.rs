@@ -1,0 +1,381 @@
+//! From services to elements: a pure function, and the difference of two of its results.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::layout::{self, BalanceChain, Table, Via};
+use super::select::{Place, select};
+use super::state::{ProxyState, ServicePort, TrafficPolicy};
+use crate::Protocol;
+use crate::nft::{Batch, Data, Element, Key, Verdict};
+
+/// Numbers of pools, which stay the same as long as their service port exists.
+#[derive(Debug, Default)]
+pub(super) struct PoolNumbers {
+    numbers: BTreeMap<PoolIdentity, u32>,
+    next: u32,
+}
+
+/// A service port's endpoints under one policy, in one family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PoolIdentity {
+    service: String,
+    port: String,
+    number: u16,
+    protocol: Protocol,
+    policy: TrafficPolicy,
+    ipv6: bool,
+}
+
+/// What the table shall hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Plan {
+    pub(super) elements: BTreeMap<(bool, Table), BTreeMap<Key, (Option<Key>, Data)>>,
+    pub(super) chains: BTreeSet<BalanceChain>,
+    /// Endpoints behind UDP frontends: their flows in conntrack outlive a change.
+    pub(super) udp: UdpFrontends,
+    /// Frontends that two services claim: the first one has it.
+    pub(super) conflicts: Vec<String>,
+}
+
+/// UDP frontends and their endpoints.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct UdpFrontends {
+    pub(super) addresses: BTreeMap<SocketAddr, BTreeSet<SocketAddr>>,
+    pub(super) node_ports: BTreeMap<u16, BTreeSet<SocketAddr>>,
+}
+
+/// A way to a service port: its addresses or its node port.
+struct Frontend<'a> {
+    port: &'a ServicePort,
+    ipv6: bool,
+    /// Absent for the node port.
+    address: Option<IpAddr>,
+    kind: FrontendKind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum FrontendKind {
+    Cluster,
+    External,
+    LoadBalancer,
+}
+
+// === impl PoolNumbers ===
+
+impl PoolNumbers {
+    fn number(&mut self, identity: PoolIdentity) -> u32 {
+        *self.numbers.entry(identity).or_insert_with(|| {
+            self.next = self.next.wrapping_add(1);
+            self.next
+        })
+    }
+
+    fn retain(&mut self, used: &BTreeSet<PoolIdentity>) {
+        self.numbers.retain(|identity, _| used.contains(identity));
+    }
+}
+
+/// Collects the plan.
+struct Planner<'a> {
+    plan: Plan,
+    numbers: &'a mut PoolNumbers,
+    used: BTreeSet<PoolIdentity>,
+    place: &'a Place,
+}
+
+/// What the table shall hold for these services.
+pub(super) fn plan(state: &ProxyState, numbers: &mut PoolNumbers, place: &Place) -> Plan {
+    let mut planner = Planner { plan: Plan::default(), numbers, used: BTreeSet::new(), place };
+    let mut ports: Vec<&ServicePort> = state.ports.iter().collect();
+    ports.sort_by(|a, b| (&a.service, &a.name, a.port).cmp(&(&b.service, &b.name, b.port)));
+    for port in ports {
+        planner.service_port(port);
+    }
+    let Planner { plan, numbers, used, .. } = planner;
+    numbers.retain(&used);
+    plan
+}
+
+impl Planner<'_> {
+    fn put(&mut self, ipv6: bool, table: Table, key: Key, data: Data) {
+        self.plan.elements.entry((ipv6, table)).or_default().entry(key).or_insert((None, data));
+    }
+
+    fn taken(&self, ipv6: bool, key: &Key, node_port: bool) -> bool {
+        let masquerades = Table::Masquerades { node_port };
+        self.plan.elements.get(&(ipv6, masquerades)).is_some_and(|elements| elements.contains_key(key))
+    }
+
+    fn service_port(&mut self, port: &ServicePort) {
+        for endpoint in port.endpoints.iter().filter(|e| e.local) {
+            let key = Key::new().ip(endpoint.ip).ip(endpoint.ip);
+            self.put(endpoint.ip.is_ipv6(), Table::Hairpins, key, Data::Member);
+        }
+        let addresses = [
+            (&port.cluster_ips, FrontendKind::Cluster),
+            (&port.external_ips, FrontendKind::External),
+            (&port.load_balancer_ips, FrontendKind::LoadBalancer),
+        ];
+        for (ips, kind) in addresses {
+            for ip in ips {
+                self.frontend(&Frontend { port, ipv6: ip.is_ipv6(), address: Some(*ip), kind });
+            }
+        }
+        if port.node_port.is_some() {
+            let families: BTreeSet<bool> = port.cluster_ips.iter().map(|ip| ip.is_ipv6()).collect();
+            for ipv6 in families {
+                self.frontend(&Frontend { port, ipv6, address: None, kind: FrontendKind::External });
+            }
+        }
+    }
+
+    /// The pool of a policy: its number and its size. Nothing when it is empty.
+    fn pool(&mut self, frontend: &Frontend<'_>, policy: TrafficPolicy, via: Via) -> Option<u32> {
+        let (port, ipv6) = (frontend.port, frontend.ipv6);
+        let endpoints = select(&port.endpoints, ipv6, policy, self.place);
+        let size = u32::try_from(endpoints.len()).ok().filter(|size| *size > 0)?;
+        let identity = PoolIdentity {
+            service: port.service.clone(),
+            port: port.name.clone(),
+            number: port.port,
+            protocol: port.protocol,
+            policy,
+            ipv6,
+        };
+        let number = self.numbers.number(identity.clone());
+        self.used.insert(identity);
+        for (index, endpoint) in (0u32..).zip(&endpoints) {
+            let value = Key::new().ip(endpoint.ip).port(endpoint.port);
+            self.put(ipv6, Table::Endpoints, Key::new().number(number).number(index), Data::Value(value));
+            if port.affinity.is_some() {
+                let key = Key::new().number(number).ip(endpoint.ip).port(endpoint.port);
+                self.put(ipv6, Table::Alive, key, Data::Member);
+            }
+        }
+        let chain = BalanceChain { ipv6, via, size, affinity: port.affinity };
+        let verdict = Verdict::Goto(chain.name());
+        self.put(ipv6, Table::Pools, Key::new().number(via.number()).number(number), Data::Verdict(verdict));
+        self.plan.chains.insert(chain);
+        self.remember_udp(frontend, endpoints.iter().map(|e| SocketAddr::new(e.ip, e.port)));
+        Some(number)
+    }
+
+    fn remember_udp(&mut self, frontend: &Frontend<'_>, endpoints: impl Iterator<Item = SocketAddr>) {
+        if frontend.port.protocol != Protocol::Udp {
+            return;
+        }
+        let udp = &mut self.plan.udp;
+        match (frontend.address, frontend.port.node_port) {
+            (Some(ip), _) => {
+                udp.addresses.entry(SocketAddr::new(ip, frontend.port.port)).or_default().extend(endpoints);
+            }
+            (None, Some(port)) => udp.node_ports.entry(port).or_default().extend(endpoints),
+            (None, None) => {}
+        }
+    }
+
+    fn frontend(&mut self, frontend: &Frontend<'_>) {
+        let (port, ipv6) = (frontend.port, frontend.ipv6);
+        let node_port = frontend.address.is_none();
+        let key = match (frontend.address, port.node_port) {
+            (Some(ip), _) => Key::new().ip(ip).protocol(port.protocol).port(port.port),
+            (None, Some(number)) => Key::new().protocol(port.protocol).port(number),
+            (None, None) => return,
+        };
+        if self.taken(ipv6, &key, node_port) {
+            let place = frontend.address.map_or_else(|| "node port".to_owned(), |ip| ip.to_string());
+            self.plan.conflicts.push(format!("{} ({place} {} {})", port.service, port.protocol, port.port));
+            return;
+        }
+        let (policy, masquerade) = match (frontend.kind, port.external_policy) {
+            (FrontendKind::Cluster, _) => (port.internal_policy, layout::MASQUERADE_OFF_CLUSTER),
+            (_, TrafficPolicy::Cluster) => (TrafficPolicy::Cluster, layout::MASQUERADE),
+            (_, TrafficPolicy::Local) => (TrafficPolicy::Local, layout::MASQUERADE_LOCAL),
+        };
+        let goto = Data::Verdict(Verdict::Goto(masquerade.to_owned()));
+        self.put(ipv6, Table::Masquerades { node_port }, key.clone(), goto);
+        self.remember_udp(frontend, std::iter::empty());
+        if frontend.kind == FrontendKind::LoadBalancer {
+            self.source_ranges(port, ipv6, &key);
+        }
+
+        let (outside, inside) =
+            if node_port { (Via::NodePort, Via::InternalNodePort) } else { (Via::Address, Via::InternalAddress) };
+        let value = |number| Data::Value(Key::new().number(number));
+        let chosen = self.pool(frontend, policy, outside);
+        if let Some(number) = chosen {
+            self.put(ipv6, Table::Frontends(outside), key.clone(), value(number));
+        }
+        let external_local = frontend.kind != FrontendKind::Cluster && policy == TrafficPolicy::Local;
+        // Who is inside of the cluster reaches every endpoint by an external address too: the Local policy is about
+        // traffic that a load balancer could have sent to another node.
+        let any = if external_local { self.pool(frontend, TrafficPolicy::Cluster, inside) } else { None };
+        if let Some(number) = any {
+            self.put(ipv6, Table::Frontends(inside), key.clone(), value(number));
+        }
+        if chosen.is_some() {
+            return;
+        }
+        // KEP-2086 and the external policy: no endpoint *here* is a drop, so that a balancer's probe times out and
+        // looks elsewhere; no endpoint at all is a refusal.
+        let elsewhere = !select(&port.endpoints, ipv6, TrafficPolicy::Cluster, self.place).is_empty();
+        if !elsewhere {
+            let refuse = Data::Verdict(Verdict::Goto(layout::REJECT.to_owned()));
+            self.put(ipv6, Table::Rejects { node_port }, key, refuse);
+        } else if external_local {
+            self.put(ipv6, Table::ExternalDrops { node_port }, key, Data::Verdict(Verdict::Drop));
+        } else {
+            self.put(ipv6, Table::Rejects { node_port }, key, Data::Verdict(Verdict::Drop));
+        }
+    }
+
+    fn source_ranges(&mut self, port: &ServicePort, ipv6: bool, key: &Key) {
+        let ranges: Vec<IpNet> =
+            port.load_balancer_source_ranges.iter().map(IpNet::trunc).filter(|r| r.addr().is_ipv6() == ipv6).collect();
+        if port.load_balancer_source_ranges.is_empty() {
+            return;
+        }
+        self.put(ipv6, Table::Restricted, key.clone(), Data::Member);
+        for range in IpNet::aggregate(&ranges) {
+            let (first, last) = (key.clone().ip(range.network()), key.clone().ip(range.broadcast()));
+            let allowed = self.plan.elements.entry((ipv6, Table::Allowed)).or_default();
+            allowed.insert(first, (Some(last), Data::Member));
+        }
+    }
+}
+
+/// Writes to `batch` what leads from `old` to `new`; how many elements change.
+pub(super) fn diff(old: &Plan, new: &Plan, batch: &mut Batch) -> usize {
+    for chain in new.chains.difference(&old.chains) {
+        chain.create(batch);
+    }
+    let mut changed = 0;
+    let nothing = BTreeMap::new();
+    let element = |(key, (end, data)): (&Key, &(Option<Key>, Data))| Element {
+        key: key.clone(),
+        end: end.clone(),
+        data: data.clone(),
+    };
+    // Removals first: an element with a new value goes and comes back in one commit, and ranges must not overlap.
+    for ipv6 in [false, true] {
+        for table in layout::TABLES {
+            let place = (ipv6, table);
+            let before = old.elements.get(&place).unwrap_or(&nothing);
+            let after = new.elements.get(&place).unwrap_or(&nothing);
+            let gone: Vec<Element> =
+                before.iter().filter(|(key, value)| after.get(*key) != Some(value)).map(element).collect();
+            let come: Vec<Element> =
+                after.iter().filter(|(key, value)| before.get(*key) != Some(value)).map(element).collect();
+            changed += gone.len().max(come.len());
+            let name = table.name(ipv6);
+            batch.delete_elements(&name, gone.iter());
+            batch.add_elements(&name, come.iter());
+        }
+    }
+    for chain in old.chains.difference(&new.chains) {
+        batch.delete_chain(&chain.name());
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::Endpoint;
+
+    fn port() -> ServicePort {
+        ServicePort {
+            cluster_ips: vec!["10.43.0.1".parse().unwrap()],
+            node_port: Some(30080),
+            endpoints: vec![
+                Endpoint::ready("10.42.0.2".parse().unwrap(), 8080).on_this_node(),
+                Endpoint::ready("10.42.1.2".parse().unwrap(), 8080),
+            ],
+            ..ServicePort::new("default/web", "http", Protocol::Tcp, 80)
+        }
+    }
+
+    fn planned(ports: Vec<ServicePort>) -> Plan {
+        plan(&ProxyState { ports }, &mut PoolNumbers::default(), &Place::default())
+    }
+
+    fn count(plan: &Plan, table: Table) -> usize {
+        plan.elements.get(&(false, table)).map_or(0, BTreeMap::len)
+    }
+
+    #[test]
+    fn cluster_ip_and_node_port_share_one_pool() {
+        let plan = planned(vec![port()]);
+        assert_eq!(count(&plan, Table::Endpoints), 2);
+        assert_eq!(count(&plan, Table::Frontends(Via::Address)), 1);
+        assert_eq!(count(&plan, Table::Frontends(Via::NodePort)), 1);
+        assert_eq!(count(&plan, Table::Pools), 2);
+        assert_eq!(count(&plan, Table::Hairpins), 1);
+    }
+
+    #[test]
+    fn a_service_without_endpoints_rejects() {
+        let plan = planned(vec![ServicePort { endpoints: Vec::new(), ..port() }]);
+        assert_eq!(count(&plan, Table::Rejects { node_port: false }), 1);
+        assert_eq!(count(&plan, Table::Rejects { node_port: true }), 1);
+        assert_eq!(count(&plan, Table::Frontends(Via::Address)), 0);
+    }
+
+    #[test]
+    fn the_external_local_policy_drops_outside_and_serves_inside() {
+        let mut port = port();
+        port.external_policy = TrafficPolicy::Local;
+        port.endpoints.remove(0);
+        let plan = planned(vec![port]);
+        assert_eq!(count(&plan, Table::ExternalDrops { node_port: true }), 1);
+        assert_eq!(count(&plan, Table::Frontends(Via::InternalNodePort)), 1);
+        assert_eq!(count(&plan, Table::Frontends(Via::NodePort)), 0);
+        assert_eq!(count(&plan, Table::Frontends(Via::Address)), 1);
+    }
+
+    #[test]
+    fn the_internal_local_policy_drops_without_local_endpoints() {
+        let mut port = port();
+        port.internal_policy = TrafficPolicy::Local;
+        port.endpoints.remove(0);
+        let plan = planned(vec![port]);
+        let drops = &plan.elements[&(false, Table::Rejects { node_port: false })];
+        assert!(drops.values().all(|(_, data)| *data == Data::Verdict(Verdict::Drop)));
+        assert_eq!(drops.len(), 1);
+    }
+
+    #[test]
+    fn source_ranges_of_only_the_other_family_allow_nobody() {
+        let mut port = port();
+        port.load_balancer_ips = vec!["192.0.2.1".parse().unwrap()];
+        port.load_balancer_source_ranges = vec!["fd00::/8".parse().unwrap()];
+        let plan = planned(vec![port]);
+        assert_eq!((count(&plan, Table::Restricted), count(&plan, Table::Allowed)), (1, 0));
+    }
+
+    #[test]
+    fn the_first_claimant_keeps_an_address() {
+        let second = ServicePort { service: "default/zzz".into(), ..port() };
+        let plan = planned(vec![second, port()]);
+        assert_eq!(plan.conflicts.len(), 2);
+        assert!(plan.conflicts.iter().all(|c| c.starts_with("default/zzz")));
+    }
+
+    #[test]
+    fn one_more_endpoint_changes_a_handful_of_elements() {
+        let mut numbers = PoolNumbers::default();
+        let place = Place::default();
+        let before = plan(&ProxyState { ports: vec![port()] }, &mut numbers, &place);
+        let mut more = port();
+        more.endpoints.push(Endpoint::ready("10.42.2.2".parse().unwrap(), 8080));
+        let after = plan(&ProxyState { ports: vec![more] }, &mut numbers, &place);
+        let mut batch = Batch::new("t");
+        assert_eq!(diff(&before, &after, &mut batch), 3);
+        let mut batch = Batch::new("t");
+        assert_eq!(diff(&after, &after, &mut batch), 0);
+        assert!(batch.is_empty());
+    }
+}
