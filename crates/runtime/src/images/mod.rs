@@ -1,1 +1,28 @@
 //! Images: from a name in a registry to a mounted root file system.
+//!
+//! A [`Reference`] names an image; a pull resolves it to documents and layers, which land by [`Digest`] in the content
+//! store, are unpacked once each into a snapshot, and are remembered as an [`Image`]. [`Images`] is the front door.
+
+mod credentials;
+mod digest;
+mod error;
+mod manifest;
+mod options;
+mod platform;
+mod record;
+mod reference;
+mod registries;
+mod service;
+
+pub use credentials::{Credentials, DockerConfig};
+pub use digest::{Digest, DigestError};
+pub use error::{ErrorClass, ImageError, Result};
+pub use manifest::{Descriptor, Platform, RunConfig};
+pub use options::{
+    BuildEntry, BuildRequest, BuildSource, CollectPolicy, Collected, ImagesOptions, Progress, PullEvent, PullLimits,
+    PullRequest, Rootfs,
+};
+pub use record::{Image, ImageUser, Usage};
+pub use reference::Reference;
+pub use registries::{HostConfig, Mirror, Registries, TlsConfig};
+pub use service::Images;
