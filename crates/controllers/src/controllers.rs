@@ -7,8 +7,8 @@ use trireme_client::{Client, Informers};
 use crate::context::Context;
 use crate::controller::{Controller, run};
 use crate::{
-    Clock, Options, deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle,
-    pod_gc, replica_set, root_ca, service_account, taint_eviction, ttl_after_finished,
+    Clock, Options, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam,
+    node_lifecycle, pod_gc, replica_set, root_ca, service_account, taint_eviction, ttl_after_finished,
 };
 
 /// Starts one controller.
