@@ -81,6 +81,9 @@ pub enum Error {
         /// Who has it.
         holder: String,
     },
+    /// A CNI plugin or its configuration failed.
+    #[error(transparent)]
+    Cni(#[from] crate::cni::CniError),
 }
 
 /// Result of the pod network.

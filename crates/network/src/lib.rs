@@ -10,17 +10,23 @@
 //!
 //! Everything is made over netlink, and named after an [`InstanceId`], so that several clusters share a machine.
 
+mod cni;
 mod error;
 mod instance;
 mod netlink;
 pub mod netns;
 mod nft;
+mod overlay;
 mod protocol;
 mod proxy;
 mod sysctl;
+mod teardown;
 
+pub use cni::{Attachment, CniError, ConfList, ExternalConfig, HostPort, Network, NetworkConfig, PodAttach, Provider};
 pub use error::{Error, Result};
 pub use instance::{InstanceId, InvalidInstanceId};
 pub use netlink::{MacAddr, NetlinkError};
+pub use overlay::{Overlay, OverlayConfig, OverlayMode, Peer, vtep_mac};
 pub use protocol::Protocol;
 pub use proxy::{Endpoint, Place, Proxy, ProxyConfig, ProxyState, ServicePort, SyncReport, TrafficPolicy};
+pub use teardown::teardown;

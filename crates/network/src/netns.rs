@@ -31,11 +31,13 @@ pub fn run_in<T: Send>(path: Option<&Path>, work: impl FnOnce() -> Result<T> + S
             })?;
             work()
         };
-        Ok(thread::Builder::new()
-            .name("netns".into())
-            .spawn_scoped(scope, body)
-            .map_err(|source| Error::System { action: "start a thread for a network namespace".into(), source })?
-            .join())
+        Ok::<_, Error>(
+            thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, body)
+                .map_err(|source| Error::System { action: "start a thread for a network namespace".into(), source })?
+                .join(),
+        )
     })?;
     match outcome {
         Ok(result) => result,

@@ -116,12 +116,16 @@ impl FromStr for MacAddr {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bytes: Option<Vec<u8>> =
-            text.split(':').map(|part| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2)).collect();
+            text.split(':').map(|part| u8::from_str_radix(part, 16).ok().filter(|_| is_two_digits(part))).collect();
         match bytes.as_deref() {
             Some([a, b, c, d, e, g]) => Ok(Self([*a, *b, *c, *d, *e, *g])),
             _ => Err(format!("{text:?} is not a hardware address")),
         }
     }
+}
+
+fn is_two_digits(part: &str) -> bool {
+    part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 impl TryFrom<String> for MacAddr {

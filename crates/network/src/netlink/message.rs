@@ -12,8 +12,6 @@ pub(crate) const CREATE: u16 = 0x400;
 pub(crate) const EXCL: u16 = 0x200;
 /// Replaces the object when it is there.
 pub(crate) const REPLACE: u16 = 0x100;
-/// Puts a rule or an element at the end.
-pub(crate) const APPEND: u16 = 0x800;
 
 /// Length of `struct nlmsghdr`.
 pub(crate) const HEADER: usize = 16;

@@ -15,11 +15,11 @@ mod sockopt;
 pub(crate) use conntrack::{ConntrackSocket, Flow};
 pub use link::MacAddr;
 pub(crate) use link::{Link, NewLink};
-pub(crate) use message::{Attributes, Message};
+pub(crate) use message::Message;
 pub(crate) use neighbour::Neighbour;
 pub(crate) use route::Route;
 pub use socket::NetlinkError;
-pub(crate) use socket::{Protocol as NetlinkProtocol, Socket};
+pub(crate) use socket::{Idempotent, Protocol as NetlinkProtocol, Socket};
 
 /// Requests about links, addresses, routes and neighbours in one network namespace.
 pub(crate) struct RouteSocket {

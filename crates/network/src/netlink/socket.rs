@@ -74,22 +74,13 @@ impl NetlinkError {
     }
 }
 
-/// What a request that fails because the object is there, or gone, means to an idempotent caller.
+/// What a request that fails because the object is gone means to an idempotent caller.
 pub(crate) trait Idempotent {
-    /// "Already there" is success.
-    fn or_exists(self) -> Result<(), NetlinkError>;
     /// "Not there" is success.
     fn or_missing(self) -> Result<(), NetlinkError>;
 }
 
 impl Idempotent for Result<(), NetlinkError> {
-    fn or_exists(self) -> Self {
-        match self {
-            Err(error) if error.exists() => Ok(()),
-            other => other,
-        }
-    }
-
     fn or_missing(self) -> Self {
         match self {
             Err(error) if error.is_missing() => Ok(()),

@@ -2,7 +2,7 @@
 
 use super::expression::NFTA_DATA_VALUE;
 use super::{Data, Element, Expr, Key};
-use crate::netlink::{Attributes, Message};
+use crate::netlink::Message;
 use crate::netlink::{NetlinkError, NetlinkProtocol, Socket};
 
 const SUBSYSTEM: u16 = 10;
@@ -13,7 +13,6 @@ const DELCHAIN: u16 = 5;
 const NEWRULE: u16 = 6;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
-const GETSETELEM: u16 = 13;
 const DELSETELEM: u16 = 14;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -303,21 +302,5 @@ impl NftSocket {
         batch.add_table();
         batch.delete_table();
         self.commit(batch)
-    }
-
-    /// The keys in a set or map.
-    pub(crate) fn keys(&mut self, table: &str, set: &str) -> Result<Vec<Key>, NetlinkError> {
-        let mut message = Batch::new(table).message(GETSETELEM, 0);
-        message.put_str(2, set);
-        let mut keys = Vec::new();
-        self.socket.dump(message, |_, body| {
-            let list = Attributes(body.get(4..).unwrap_or_default()).nested(NFTA_SET_ELEM_LIST_ELEMENTS);
-            for (_, element) in list {
-                if let Some(value) = Attributes(element).nested(NFTA_SET_ELEM_KEY).find(NFTA_DATA_VALUE) {
-                    keys.push(Key(value.to_vec()));
-                }
-            }
-        })?;
-        Ok(keys)
     }
 }

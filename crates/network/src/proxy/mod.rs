@@ -70,8 +70,6 @@ impl Proxy {
     /// Opens the proxy. The table is written at the first sync: until then one of an earlier process serves on.
     pub async fn open(config: ProxyConfig) -> Result<Self> {
         let (nft, conntrack) = netns::run(config.netns.clone(), || {
-            // Without it a pod's reply to its own node port on loopback could not come back.
-            crate::sysctl::try_set("ipv4/conf/all/route_localnet", "1");
             let nft = NftSocket::open().context(|| "open nftables socket".into())?;
             let conntrack = ConntrackSocket::open()
                 .inspect_err(|error| tracing::warn!(%error, "flows to removed UDP endpoints cannot be forgotten"));

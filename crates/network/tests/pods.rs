@@ -1,0 +1,119 @@
+//! Pods of one node: addresses, reachability, host ports, restarts, removal.
+
+mod lab;
+
+use lab::{Node, can_run};
+use trireme_network::{Error, HostPort, Network, Protocol, teardown};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_reach_each_other_the_node_and_themselves() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let (a, b) = (node.pod().await, node.pod().await);
+    assert_eq!(a.v4().to_string(), "10.42.0.2");
+    assert_eq!(a.v6().to_string(), "fd42:0:0:0::2".parse::<std::net::IpAddr>().unwrap().to_string());
+    b.serve(80, "b");
+    a.serve(80, "a");
+    node.namespace.serve_tcp("10.42.0.1:80", "node");
+    let seen = a.namespace.ask(&format!("{}:80", b.v4())).unwrap();
+    assert_eq!(seen, ("b".into(), format!("::ffff:{}", a.v4())));
+    assert_eq!(a.namespace.ask(&format!("[{}]:80", b.v6())).unwrap().0, "b");
+    assert_eq!(a.namespace.ask("10.42.0.1:80").unwrap().0, "node");
+    assert_eq!(a.namespace.ask(&format!("{}:80", a.v4())).unwrap().0, "a");
+    assert_eq!(a.namespace.ask("127.0.0.1:80").unwrap().0, "a");
+    assert_eq!(node.namespace.ask(&format!("{}:80", a.v4())).unwrap().0, "a");
+    node.network.check(&a.attachment.pod.sandbox).await.unwrap();
+    node.network.status().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_port_answers_on_every_address_of_the_node_and_closes_with_its_pod() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let port = HostPort { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp };
+    let pod = node.pod_with_ports(vec![port.clone()]).await;
+    pod.serve(80, "pod");
+    let other = node.pod().await;
+    for address in ["10.42.0.1:8080", "127.0.0.1:8080"] {
+        assert_eq!(node.namespace.ask(address).unwrap().0, "pod", "{address}");
+    }
+    assert_eq!(other.namespace.ask("10.42.0.1:8080").unwrap().0, "pod");
+    assert_eq!(pod.namespace.ask("10.42.0.1:8080").unwrap().0, "pod", "a pod reaches itself by its host port");
+
+    let (_namespace, again) = node.pod_request(vec![port]);
+    assert!(matches!(node.network.attach(again).await, Err(Error::HostPortTaken { port: 8080, .. })));
+
+    node.network.detach(&pod.attachment.pod.sandbox).await.unwrap();
+    node.network.detach(&pod.attachment.pod.sandbox).await.unwrap();
+    assert!(node.namespace.ask("10.42.0.1:8080").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reopened_network_knows_its_pods_and_keeps_their_host_ports() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let port = HostPort { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp };
+    let pod = node.pod_with_ports(vec![port]).await;
+    pod.serve(80, "pod");
+    let again = Network::open(node.config.clone()).await.unwrap();
+    assert_eq!(again.attachments(), [pod.attachment.clone()]);
+    assert_eq!(node.namespace.ask("10.42.0.1:8080").unwrap().0, "pod");
+    let (_namespace, request) = node.pod_request(Vec::new());
+    let next = again.attach(request).await.unwrap();
+    assert_ne!(next.ips, pod.attachment.ips);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn teardown_leaves_nothing() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let _pod = node.pod().await;
+    node.proxy.sync(trireme_network::ProxyState::default()).await.unwrap();
+    let id = node.instance.to_string();
+    assert!(node.namespace.run("ip -o link").contains(&id));
+    assert!(node.namespace.run("nft list tables").contains(&id));
+    teardown(node.instance, Some(&node.namespace.path), None).await.unwrap();
+    assert!(!node.namespace.run("ip -o link").contains(&id));
+    assert!(!node.namespace.run("nft list tables").contains(&id));
+    teardown(node.instance, Some(&node.namespace.path), None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clusters_with_the_same_addresses_are_refused_with_a_reason() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let mut config = node.config.clone();
+    config.instance = lab::new_instance();
+    config.state_dir = folder.path().join("other");
+    let Err(error) = Network::open(config).await else { panic!("opened") };
+    assert!(error.to_string().contains("--cluster-cidr"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_whose_namespace_is_missing_leaves_no_address_behind() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let (namespace, request) = node.pod_request(Vec::new());
+    drop(namespace);
+    assert!(node.network.attach(request).await.is_err());
+    assert!(node.network.attachments().is_empty());
+    assert!(!node.namespace.run("ip -o link").contains("tv"));
+}
