@@ -7,7 +7,7 @@ use trireme_client::{Client, Informers};
 use crate::context::Context;
 use crate::controller::{Controller, run};
 use crate::{
-    Clock, Options, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam,
+    Clock, Options, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam,
     node_lifecycle, pod_gc, replica_set, root_ca, service_account, taint_eviction, ttl_after_finished,
 };
 
@@ -26,7 +26,23 @@ macro_rules! table {
 }
 
 /// Every controller.
-const ALL: &[(&str, Start)] = table![deployment::Deployments, replica_set::ReplicaSets,];
+const ALL: &[(&str, Start)] = table! {
+    namespace::Namespaces,
+    service_account::ServiceAccounts,
+    root_ca::RootCa,
+    deployment::Deployments,
+    replica_set::ReplicaSets,
+    daemon_set::DaemonSets,
+    job::Jobs,
+    ttl_after_finished::TtlAfterFinished,
+    endpoint_slice::EndpointSlices,
+    endpoints::EndpointsController,
+    garbage_collector::GarbageCollector,
+    pod_gc::PodGc,
+    node_lifecycle::NodeLifecycle,
+    taint_eviction::TaintEviction,
+    node_ipam::NodeIpam,
+};
 
 /// The running controllers.
 pub struct Controllers;
@@ -59,5 +75,28 @@ impl Controllers {
             }
             while running.join_next().await.is_some() {}
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_api::{FakeApi, clock_at, eventually};
+    use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+    use serde_json::json;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_run_together_and_end_with_the_shutdown() {
+        let names: std::collections::BTreeSet<_> = Controllers::names().collect();
+        assert_eq!(names.len(), ALL.len());
+        let api = FakeApi::default();
+        let options = Options { cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()], ..Options::default() };
+        let context = api.context(options.clone(), clock_at("2026-01-01T00:00:00Z"));
+        let (client, shutdown) = (context.client.clone(), context.shutdown.clone());
+        let running = Controllers::start(options, client, context.informers, context.clock, shutdown.clone());
+        api.put::<Namespace>(json!({"metadata": {"name": "n"}}));
+        eventually("the account", || !api.all::<ServiceAccount>().is_empty()).await;
+        shutdown.cancel();
+        running.await.unwrap();
     }
 }

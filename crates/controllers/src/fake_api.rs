@@ -8,7 +8,6 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -30,8 +29,6 @@ struct State {
     /// By collection (without namespace), namespace and name.
     objects: BTreeMap<(String, String, String), Value>,
     watchers: Vec<(Selection, mpsc::UnboundedSender<Result<WatchEvent, Error>>)>,
-    /// Methods and paths of the writes that were made.
-    writes: Vec<String>,
     documents: BTreeMap<String, Value>,
 }
 
@@ -78,10 +75,7 @@ impl FakeApi {
     }
 
     /// Puts an object as it is, status and all.
-    pub(crate) fn put<K: Kind>(&self, object: Value) -> K
-    where
-        K: DeserializeOwned,
-    {
+    pub(crate) fn put<K: Kind + DeserializeOwned>(&self, object: Value) -> K {
         let mut object = object;
         let resource = K::resource();
         let collection = resource.collection(None);
@@ -129,11 +123,6 @@ impl FakeApi {
         self.0.lock().documents.insert(path.to_owned(), body);
     }
 
-    /// How many writes were made so far whose method and path contain `text`.
-    pub(crate) fn writes(&self, text: &str) -> usize {
-        self.0.lock().writes.iter().filter(|write| write.contains(text)).count()
-    }
-
     fn handle(&self, request: &Request) -> Response {
         let path = request.uri().path();
         let mut state = self.0.lock();
@@ -143,9 +132,6 @@ impl FakeApi {
         let target = Target::parse(path);
         let body: Value = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
         let key = (target.collection.clone(), target.namespace.clone(), target.name.clone());
-        if request.method() != Method::GET {
-            state.writes.push(format!("{} {path}", request.method()));
-        }
         let present = state.objects.get(&key).cloned();
         match (request.method(), present) {
             (&Method::GET, _) if target.name.is_empty() => {
@@ -356,9 +342,4 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
         }
     });
     assert!(waited.await.is_ok(), "in vain: {what}");
-}
-
-/// The JSON of an object, to compare parts of it.
-pub(crate) fn json_of<T: Serialize>(object: &T) -> Value {
-    serde_json::to_value(object).unwrap()
 }

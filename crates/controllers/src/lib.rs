@@ -15,6 +15,7 @@ mod expectations;
 mod fake_api;
 mod garbage_collector;
 mod hash;
+mod job;
 mod merge_patch;
 mod namespace;
 mod node_affinity;

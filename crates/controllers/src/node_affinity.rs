@@ -23,7 +23,7 @@ fn term_accepts(term: &NodeSelectorTerm, node: &Node, labels: &BTreeMap<String, 
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
-    let name = |key: &str| (key == "metadata.name").then(|| node.metadata.name.as_deref()).flatten();
+    let name = |key: &str| node.metadata.name.as_deref().filter(|_| key == "metadata.name");
     expressions.iter().all(|requirement| holds(requirement, labels.get(&requirement.key).map(String::as_str)))
         && fields.iter().all(|requirement| holds(requirement, name(&requirement.key)))
 }

@@ -8,7 +8,7 @@ use trireme_pki::Authority;
 /// How the controllers behave.
 #[derive(Clone)]
 pub struct Options {
-    /// Names of controllers that are not run (see [`crate::NAMES`]).
+    /// Names of controllers that are not run (see [`crate::Controllers::names`]).
     pub disable: BTreeSet<String>,
     /// Address ranges that are cut into one range per node; none when somebody else gives nodes their ranges.
     pub cluster_cidrs: Vec<CidrRange>,

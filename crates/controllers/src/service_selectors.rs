@@ -10,7 +10,10 @@ use crate::selector::map_matches;
 /// The selectors of all services, so that an event about a pod finds the services that it touches without decoding
 /// them all.
 #[derive(Clone, Default)]
-pub(crate) struct ServiceSelectors(Arc<RwLock<HashMap<Box<str>, HashMap<Box<str>, BTreeMap<String, String>>>>>);
+pub(crate) struct ServiceSelectors(Arc<RwLock<HashMap<Box<str>, OfNamespace>>>);
+
+/// Selectors by the name of their service.
+type OfNamespace = HashMap<Box<str>, BTreeMap<String, String>>;
 
 impl ServiceSelectors {
     /// Follows a change of a service.

@@ -135,11 +135,6 @@ impl Pod {
         Some((since.as_second() + i64::from(min_ready_seconds) - now.as_second()).max(0))
     }
 
-    /// The uid of the owner that manages the pod.
-    pub(crate) fn controller(&self) -> Option<&OwnerReference> {
-        self.metadata.owner_references.iter().find(|owner| owner.controller == Some(true))
-    }
-
     /// How often the pod's containers have been restarted, the most of any.
     pub(crate) fn restarts(&self) -> i32 {
         let sidecars = self.status.init_container_statuses.iter();
