@@ -15,7 +15,7 @@ mod sockopt;
 pub(crate) use conntrack::{ConntrackSocket, Flow};
 pub use link::MacAddr;
 pub(crate) use link::{Link, NewLink};
-pub(crate) use message::Message;
+pub(crate) use message::{Attributes, Message};
 pub(crate) use neighbour::Neighbour;
 pub(crate) use route::Route;
 pub use socket::NetlinkError;

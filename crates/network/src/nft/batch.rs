@@ -2,7 +2,7 @@
 
 use super::expression::NFTA_DATA_VALUE;
 use super::{Data, Element, Expr, Key};
-use crate::netlink::Message;
+use crate::netlink::{Attributes, Message};
 use crate::netlink::{NetlinkError, NetlinkProtocol, Socket};
 
 const SUBSYSTEM: u16 = 10;
@@ -13,6 +13,7 @@ const DELCHAIN: u16 = 5;
 const NEWRULE: u16 = 6;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
+const GETSETELEM: u16 = 13;
 const DELSETELEM: u16 = 14;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -302,5 +303,24 @@ impl NftSocket {
         batch.add_table();
         batch.delete_table();
         self.commit(batch)
+    }
+
+    /// The elements of a map with values.
+    pub(crate) fn elements(&mut self, table: &str, map: &str) -> Result<Vec<Element>, NetlinkError> {
+        let mut message = Batch::new(table).message(GETSETELEM, 0);
+        message.put_str(2, map);
+        let mut elements = Vec::new();
+        let value = |element: Attributes<'_>, kind| Some(Key(element.nested(kind).find(NFTA_DATA_VALUE)?.to_vec()));
+        self.socket.dump(message, |_, body| {
+            let list = Attributes(body.get(4..).unwrap_or_default()).nested(NFTA_SET_ELEM_LIST_ELEMENTS);
+            for (_, element) in list {
+                let element = Attributes(element);
+                if let Some(key) = value(element, NFTA_SET_ELEM_KEY) {
+                    let data = value(element, NFTA_SET_ELEM_DATA).map_or(Data::Member, Data::Value);
+                    elements.push(Element { key, end: None, data });
+                }
+            }
+        })?;
+        Ok(elements)
     }
 }

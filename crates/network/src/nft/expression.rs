@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::Key;
 use crate::netlink::Message;
 
 /// A register of four bytes: 0 to 15. Longer values take the following ones too.
@@ -51,8 +50,6 @@ pub(crate) enum Expr {
     Compare(Reg, Cmp, Vec<u8>),
     /// `to = from & mask`, over `mask`'s length.
     Mask { from: Reg, to: Reg, mask: Vec<u8> },
-    /// Puts a constant into a register.
-    Constant(Reg, Key),
     /// The rule goes on when the key is in the set (or is not, when `inverted`).
     InSet { set: String, key: Reg, inverted: bool },
     /// The rule goes on with the key's value when the key is in the map.
@@ -81,8 +78,6 @@ pub(crate) enum Expr {
     Reject(Reject),
     /// Adds the key with its value to a map, or refreshes its timeout.
     Remember { map: String, key: Reg, value: Reg, timeout: Duration },
-    /// Refreshes the timeout of a key with its value.
-    Forget { map: String, key: Reg },
 }
 
 // RTN_LOCAL, IP_CT_NEW and IPS_DST_NAT as the expressions above put them into registers.
@@ -127,7 +122,7 @@ impl Expr {
             Self::Network { .. } | Self::Transport { .. } => "payload",
             Self::Compare(..) => "cmp",
             Self::Mask { .. } => "bitwise",
-            Self::Constant(..) | Self::Verdict(_) => "immediate",
+            Self::Verdict(_) => "immediate",
             Self::InSet { .. } | Self::Map { .. } | Self::VerdictMap { .. } => "lookup",
             Self::AddressKind { .. } => "fib",
             Self::Random { .. } => "numgen",
@@ -138,7 +133,7 @@ impl Expr {
             Self::Dnat { .. } => "nat",
             Self::Masquerade => "masq",
             Self::Reject(_) => "reject",
-            Self::Remember { .. } | Self::Forget { .. } => "dynset",
+            Self::Remember { .. } => "dynset",
         }
     }
 
@@ -191,13 +186,8 @@ impl Expr {
                     m.put(NFTA_DATA_VALUE, &vec![0; mask.len()]);
                 });
             }
-            Self::Constant(reg, value) => {
-                // NFTA_IMMEDIATE_DREG 1, DATA 2
-                m.put_be32(1, register(*reg)).nest(2, |m| {
-                    m.put(NFTA_DATA_VALUE, &value.0);
-                });
-            }
             Self::Verdict(verdict) => {
+                // NFTA_IMMEDIATE_DREG 1, DATA 2
                 m.put_be32(1, 0).nest(2, |m| verdict.write(m));
             }
             Self::InSet { set, key, inverted } => {
@@ -243,10 +233,6 @@ impl Expr {
                 let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 m.put_str(1, map).put_be32(3, 1).put_be32(4, register(*key)).put_be32(5, register(*value));
                 m.put(6, &milliseconds.to_be_bytes());
-            }
-            Self::Forget { map, key } => {
-                // delete is operation 2
-                m.put_str(1, map).put_be32(3, 2).put_be32(4, register(*key));
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The proxy's table: its sets, its chains, and the rules that never change.
 //!
-//! Two lookups find an endpoint: the destination of a packet is a *frontend* that stands for a *pool*; pool and a
-//! random number below its size stand for an endpoint. Services, ports and endpoints are elements only; the one thing
-//! that depends on the state is which load balancing chains exist, one per size of a pool (and way to it), since the
-//! kernel wants the bound of a random number in the rule.
+//! Two lookups find an endpoint: the destination of a packet is a *frontend*, which leads to a chain for the number of
+//! its endpoints; frontend and a random number below that stand for an endpoint. Services, ports and endpoints are
+//! elements only; the one thing that depends on the state is which spreading chains exist, since the kernel wants the
+//! bound of a random number in the rule. All rules are such that `nft list ruleset` can print them: libnftables
+//! aborts the calling program on keys that are made of other lookups' results.
 
 use std::time::Duration;
 
@@ -50,14 +51,10 @@ pub(super) struct BalanceChain {
 /// The sets and maps, each once per family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Table {
-    /// Frontend to pool.
+    /// Frontend to the chain for its number of endpoints.
     Frontends(Via),
-    /// Way and pool to the chain for the pool's size.
-    Pools,
-    /// Pool and number to endpoint.
-    Endpoints,
-    /// Pool and endpoint: what an affinity may point to.
-    Alive,
+    /// Frontend and number to endpoint.
+    Endpoints(Via),
     /// Frontends that refuse everybody, by address or node port.
     Rejects { node_port: bool },
     /// Frontends that drop what comes from outside of the cluster.
@@ -73,14 +70,15 @@ pub(super) enum Table {
 }
 
 /// All tables, in the order in which they are made.
-pub(super) const TABLES: [Table; 16] = [
+pub(super) const TABLES: [Table; 17] = [
     Table::Frontends(Via::Address),
     Table::Frontends(Via::NodePort),
     Table::Frontends(Via::InternalAddress),
     Table::Frontends(Via::InternalNodePort),
-    Table::Pools,
-    Table::Endpoints,
-    Table::Alive,
+    Table::Endpoints(Via::Address),
+    Table::Endpoints(Via::NodePort),
+    Table::Endpoints(Via::InternalAddress),
+    Table::Endpoints(Via::InternalNodePort),
     Table::Rejects { node_port: false },
     Table::Rejects { node_port: true },
     Table::ExternalDrops { node_port: false },
@@ -102,15 +100,6 @@ pub(super) const MASQUERADE_LOCAL: &str = "masquerade-local";
 impl Via {
     pub(super) fn is_node_port(self) -> bool {
         matches!(self, Self::NodePort | Self::InternalNodePort)
-    }
-
-    pub(super) fn number(self) -> u32 {
-        match self {
-            Self::Address => 0,
-            Self::NodePort => 1,
-            Self::InternalAddress => 2,
-            Self::InternalNodePort => 3,
-        }
     }
 
     fn word(self) -> &'static str {
@@ -135,9 +124,7 @@ impl Table {
         let digit = digit(ipv6);
         match self {
             Self::Frontends(via) => format!("frontends-{}-{digit}", via.word()),
-            Self::Pools => format!("pools-{digit}"),
-            Self::Endpoints => format!("endpoints-{digit}"),
-            Self::Alive => format!("alive-{digit}"),
+            Self::Endpoints(via) => format!("endpoints-{}-{digit}", via.word()),
             Self::Rejects { node_port } => format!("rejects-{}-{digit}", by(node_port)),
             Self::ExternalDrops { node_port } => format!("external-drops-{}-{digit}", by(node_port)),
             Self::Restricted => format!("restricted-{digit}"),
@@ -152,15 +139,14 @@ impl Table {
         let by_address = [ip, Field::PROTOCOL, Field::PORT];
         let by_port = [Field::PROTOCOL, Field::PORT];
         let by = |node_port: bool| if node_port { by_port.to_vec() } else { by_address.to_vec() };
-        let value = |fields: &[Field]| {
-            let (value_type, value_length) = Field::concatenation(fields);
-            SetKind::Map { value_type, value_length }
-        };
         let (fields, kind) = match self {
-            Self::Frontends(via) => (by(via.is_node_port()), value(&[Field::NUMBER])),
-            Self::Pools => (vec![Field::NUMBER, Field::NUMBER], SetKind::Verdicts),
-            Self::Endpoints => (vec![Field::NUMBER, Field::NUMBER], value(&[ip, Field::PORT])),
-            Self::Alive => (vec![Field::NUMBER, ip, Field::PORT], SetKind::Set),
+            Self::Frontends(via) => (by(via.is_node_port()), SetKind::Verdicts),
+            Self::Endpoints(via) => {
+                let mut fields = by(via.is_node_port());
+                fields.push(Field::NUMBER);
+                let (value_type, value_length) = Field::concatenation(&[ip, Field::PORT]);
+                (fields, SetKind::Map { value_type, value_length })
+            }
             Self::Rejects { node_port } | Self::ExternalDrops { node_port } | Self::Masquerades { node_port } => {
                 (by(node_port), SetKind::Verdicts)
             }
@@ -172,51 +158,30 @@ impl Table {
     }
 }
 
-fn affinity_map(ipv6: bool) -> String {
-    format!("affinity-{}", digit(ipv6))
+/// The map of remembered clients: client and frontend to endpoint.
+pub(super) fn affinity_map(node_port: bool, ipv6: bool) -> String {
+    format!("affinity-{}-{}", if node_port { "node-port" } else { "address" }, digit(ipv6))
 }
 
 // === registers ===
 //
-// The sixteen registers are laid out so that every key is a run of neighbours:
-//   0-3 client address, 4 pool, 5-8 endpoint address or number, 9 endpoint port, 10-13 address, 14 protocol, 15 port;
-// an IPv4 address takes one register instead of four, and what follows moves up.
+// The sixteen registers are laid out so that every key is a run of neighbours: client, address, protocol, port, number.
+// A node port's key has no address, and its client sits in the address's place.
 
 struct Registers {
     client: Reg,
-    way: Reg,
-    pool: Reg,
-    endpoint: Reg,
-    endpoint_port: Reg,
-    destination: Reg,
+    address: Reg,
     protocol: Reg,
     port: Reg,
+    number: Reg,
+    endpoint: Reg,
+    endpoint_port: Reg,
 }
 
 fn registers(ipv6: bool) -> Registers {
-    if ipv6 {
-        Registers {
-            client: Reg(0),
-            way: Reg(3),
-            pool: Reg(4),
-            endpoint: Reg(5),
-            endpoint_port: Reg(9),
-            destination: Reg(10),
-            protocol: Reg(14),
-            port: Reg(15),
-        }
-    } else {
-        Registers {
-            client: Reg(3),
-            way: Reg(3),
-            pool: Reg(4),
-            endpoint: Reg(5),
-            endpoint_port: Reg(6),
-            destination: Reg(10),
-            protocol: Reg(11),
-            port: Reg(12),
-        }
-    }
+    let [client, address, protocol, port, number, endpoint, endpoint_port] =
+        if ipv6 { [0, 4, 8, 9, 10, 11, 15] } else { [0, 1, 2, 3, 4, 5, 6] }.map(Reg);
+    Registers { client, address, protocol, port, number, endpoint, endpoint_port }
 }
 
 // === parts of rules ===
@@ -284,28 +249,17 @@ fn load_frontend(rule: &mut Vec<Expr>, node_port: bool, ipv6: bool) -> Reg {
     if node_port {
         rule.extend(is_local(false));
     } else {
-        rule.push(destination(r.destination, ipv6));
+        rule.push(destination(r.address, ipv6));
     }
     rule.push(Expr::L4Protocol(r.protocol));
     rule.push(Expr::Transport { to: r.port, offset: 2, length: 2 });
-    if node_port { r.protocol } else { r.destination }
+    if node_port { r.protocol } else { r.address }
 }
 
 fn frontend_verdicts(table: Table, node_port: bool, ipv6: bool) -> Vec<Expr> {
     let mut rule = Vec::new();
     let key = load_frontend(&mut rule, node_port, ipv6);
     rule.push(Expr::VerdictMap { map: table.name(ipv6), key });
-    rule
-}
-
-/// From a frontend to the chain for its pool.
-fn dispatch(via: Via, ipv6: bool) -> Vec<Expr> {
-    let r = registers(ipv6);
-    let mut rule = Vec::new();
-    let key = load_frontend(&mut rule, via.is_node_port(), ipv6);
-    rule.push(Expr::Map { map: Table::Frontends(via).name(ipv6), key, to: r.pool });
-    rule.push(Expr::Constant(r.way, Key::new().number(via.number())));
-    rule.push(Expr::VerdictMap { map: Table::Pools.name(ipv6), key: r.way });
     rule
 }
 
@@ -317,43 +271,29 @@ impl BalanceChain {
         format!("spread-{}-{}-{}{affinity}", self.size, self.via.word(), digit(self.ipv6))
     }
 
-    fn load_pool(&self) -> Vec<Expr> {
-        let r = registers(self.ipv6);
-        let mut rule = Vec::new();
-        let key = load_frontend(&mut rule, self.via.is_node_port(), self.ipv6);
-        rule.push(Expr::Map { map: Table::Frontends(self.via).name(self.ipv6), key, to: r.pool });
-        rule
-    }
-
     pub(super) fn create(&self, batch: &mut Batch) {
         let name = self.name();
         let r = registers(self.ipv6);
+        let node_port = self.via.is_node_port();
+        let mut load = Vec::new();
+        let frontend = load_frontend(&mut load, node_port, self.ipv6);
         let dnat = Expr::Dnat { ipv6: self.ipv6, address: r.endpoint, port: r.endpoint_port };
         let choose = [
-            Expr::Random { to: r.endpoint, modulus: self.size },
-            Expr::Map { map: Table::Endpoints.name(self.ipv6), key: r.pool, to: r.endpoint },
+            Expr::Random { to: r.number, modulus: self.size },
+            Expr::Map { map: Table::Endpoints(self.via).name(self.ipv6), key: frontend, to: r.endpoint },
         ];
         batch.add_chain(&name);
-        let mut rule = self.load_pool();
-        if let Some(timeout) = self.affinity {
-            let map = affinity_map(self.ipv6);
-            let remember = Expr::Remember { map: map.clone(), key: r.client, value: r.endpoint, timeout };
-            rule.push(source(r.client, self.ipv6));
-            let mut known = rule.clone();
-            known.push(Expr::Map { map: map.clone(), key: r.client, to: r.endpoint });
-            known.push(Expr::InSet { set: Table::Alive.name(self.ipv6), key: r.pool, inverted: false });
-            known.push(remember.clone());
-            known.push(dnat.clone());
-            batch.add_rule(&name, &known);
-            // What is remembered of this client is stale, and an update would keep the old value.
-            rule.push(Expr::Forget { map, key: r.client });
-            rule.extend(choose);
-            rule.push(remember);
-        } else {
-            rule.extend(choose);
-        }
-        rule.push(dnat);
-        batch.add_rule(&name, &rule);
+        let Some(timeout) = self.affinity else {
+            batch.add_rule(&name, &[load, choose.to_vec(), vec![dnat]].concat());
+            return;
+        };
+        let map = affinity_map(node_port, self.ipv6);
+        let key = if node_port { r.address } else { r.client };
+        load.push(source(key, self.ipv6));
+        let remember = [Expr::Remember { map: map.clone(), key, value: r.endpoint, timeout }, dnat];
+        let recall = Expr::Map { map, key, to: r.endpoint };
+        batch.add_rule(&name, &[load.clone(), vec![recall], remember.to_vec()].concat());
+        batch.add_rule(&name, &[load, choose.to_vec(), remember.to_vec()].concat());
     }
 }
 
@@ -373,10 +313,14 @@ pub(super) fn create(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
         for table in TABLES {
             table.create(ipv6, batch);
         }
-        let fields = [Field::ip(ipv6), Field::NUMBER];
-        let (value_type, value_length) = Field::concatenation(&[Field::ip(ipv6), Field::PORT]);
+        let ip = Field::ip(ipv6);
+        let (value_type, value_length) = Field::concatenation(&[ip, Field::PORT]);
         let kind = SetKind::Dynamic { value_type, value_length, size: AFFINITY_CLIENTS };
-        batch.add_set(&SetSpec { name: &affinity_map(ipv6), fields: &fields, kind });
+        let by_address = [ip, ip, Field::PROTOCOL, Field::PORT];
+        let by_port = [ip, Field::PROTOCOL, Field::PORT];
+        for (node_port, fields) in [(false, &by_address[..]), (true, &by_port[..])] {
+            batch.add_set(&SetSpec { name: &affinity_map(node_port, ipv6), fields, kind });
+        }
     }
     for chain in [
         REJECT,
@@ -432,10 +376,12 @@ fn admission(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
 fn translation(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
     for ipv6 in [false, true] {
         for via in [Via::InternalAddress, Via::InternalNodePort] {
-            batch.add_rule("internal-services", &dispatch(via, ipv6));
+            let rule = frontend_verdicts(Table::Frontends(via), via.is_node_port(), ipv6);
+            batch.add_rule("internal-services", &rule);
         }
         for via in [Via::Address, Via::NodePort] {
-            batch.add_rule("services", &dispatch(via, ipv6));
+            let rule = frontend_verdicts(Table::Frontends(via), via.is_node_port(), ipv6);
+            batch.add_rule("services", &rule);
         }
     }
     batch.add_base_chain("prerouting-services", true, Hook::Prerouting, PRIORITY_DSTNAT);
@@ -463,11 +409,11 @@ fn masquerading(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
         for node_port in [false, true] {
             let mut rule = of_family(ipv6);
             if !node_port {
-                rule.push(Expr::OriginalDestination { to: r.destination, ipv6 });
+                rule.push(Expr::OriginalDestination { to: r.address, ipv6 });
             }
             rule.push(Expr::L4Protocol(r.protocol));
             rule.push(Expr::OriginalDestinationPort(r.port));
-            let key = if node_port { r.protocol } else { r.destination };
+            let key = if node_port { r.protocol } else { r.address };
             rule.push(Expr::VerdictMap { map: Table::Masquerades { node_port }.name(ipv6), key });
             batch.add_rule("masquerading", &rule);
         }

@@ -6,6 +6,7 @@ mod plan;
 mod select;
 mod stale;
 mod state;
+mod sticky;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,11 +19,11 @@ pub use state::{Endpoint, ProxyState, ServicePort, TrafficPolicy};
 
 use crate::InstanceId;
 use crate::error::{Context, Error, Result};
-use crate::netlink::ConntrackSocket;
+use crate::netlink::{ConntrackSocket, Idempotent};
 use crate::netns;
 use crate::nft::{Batch, NftSocket};
 use health::HealthPorts;
-use plan::{Plan, PoolNumbers};
+use plan::Plan;
 
 /// How the service proxy is set up.
 #[derive(Clone, Debug)]
@@ -59,7 +60,6 @@ pub struct Proxy {
 struct Rules {
     nft: NftSocket,
     conntrack: Option<ConntrackSocket>,
-    numbers: PoolNumbers,
     /// What the table holds; `None` when that is not known.
     programmed: Option<Plan>,
 }
@@ -76,7 +76,7 @@ impl Proxy {
             Ok((nft, conntrack.ok()))
         })
         .await?;
-        let rules = Rules { nft, conntrack, numbers: PoolNumbers::default(), programmed: None };
+        let rules = Rules { nft, conntrack, programmed: None };
         Ok(Self { config, rules: Arc::new(Mutex::new(rules)), health: tokio::sync::Mutex::default() })
     }
 
@@ -97,7 +97,7 @@ impl Proxy {
 impl Rules {
     fn sync(&mut self, config: &ProxyConfig, state: &ProxyState) -> Result<SyncReport> {
         let table = config.instance.proxy_table();
-        let wanted = plan::plan(state, &mut self.numbers, &config.place);
+        let wanted = plan::plan(state, &config.place);
         for conflict in &wanted.conflicts {
             tracing::warn!(conflict, "another service has this address and port already");
         }
@@ -118,8 +118,33 @@ impl Rules {
             false => Error::Netlink { action: format!("commit services to nftables table {table}"), source },
         })?;
         let forgotten_flows = self.forget_flows(&stale::changed(&before.udp, &wanted.udp));
+        if !rebuilt {
+            self.forget_clients(&table, &sticky::changed(&before.sticky, &wanted.sticky));
+        }
         self.programmed = Some(wanted);
         Ok(SyncReport { changed, forgotten_flows, rebuilt })
+    }
+
+    /// Forgets clients that are remembered for endpoints which are gone.
+    fn forget_clients(&mut self, table: &str, changed: &sticky::Changed) {
+        for (node_port, ipv6) in changed.maps() {
+            let map = layout::affinity_map(node_port, ipv6);
+            let elements = match self.nft.elements(table, &map) {
+                Ok(elements) => elements,
+                Err(error) => {
+                    tracing::warn!(%error, map, "remembered clients cannot be read");
+                    continue;
+                }
+            };
+            for element in elements.iter().filter(|element| changed.concerns(node_port, ipv6, element)) {
+                let mut batch = Batch::new(table);
+                batch.delete_elements(&map, std::iter::once(element));
+                // One at a time: one that expired meanwhile must not keep the others.
+                if let Err(error) = self.nft.commit(batch).or_missing() {
+                    tracing::warn!(%error, map, "a client stays with an endpoint that is gone");
+                }
+            }
+        }
     }
 
     fn forget_flows(&mut self, changed: &stale::Changed) -> usize {

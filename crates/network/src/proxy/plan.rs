@@ -11,24 +11,6 @@ use super::state::{ProxyState, ServicePort, TrafficPolicy};
 use crate::Protocol;
 use crate::nft::{Batch, Data, Element, Key, Verdict};
 
-/// Numbers of pools, which stay the same as long as their service port exists.
-#[derive(Debug, Default)]
-pub(super) struct PoolNumbers {
-    numbers: BTreeMap<PoolIdentity, u32>,
-    next: u32,
-}
-
-/// A service port's endpoints under one policy, in one family.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct PoolIdentity {
-    service: String,
-    port: String,
-    number: u16,
-    protocol: Protocol,
-    policy: TrafficPolicy,
-    ipv6: bool,
-}
-
 /// What the table shall hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
@@ -36,6 +18,8 @@ pub(super) struct Plan {
     pub(super) chains: BTreeSet<BalanceChain>,
     /// Endpoints behind UDP frontends: their flows in conntrack outlive a change.
     pub(super) udp: UdpFrontends,
+    /// Frontends with session affinity, by family and shape, and the endpoints that clients may be remembered for.
+    pub(super) sticky: BTreeMap<(bool, bool, Key), BTreeSet<Key>>,
     /// Frontends that two services claim: the first one has it.
     pub(super) conflicts: Vec<String>,
 }
@@ -63,40 +47,21 @@ enum FrontendKind {
     LoadBalancer,
 }
 
-// === impl PoolNumbers ===
-
-impl PoolNumbers {
-    fn number(&mut self, identity: PoolIdentity) -> u32 {
-        *self.numbers.entry(identity).or_insert_with(|| {
-            self.next = self.next.wrapping_add(1);
-            self.next
-        })
-    }
-
-    fn retain(&mut self, used: &BTreeSet<PoolIdentity>) {
-        self.numbers.retain(|identity, _| used.contains(identity));
-    }
-}
-
 /// Collects the plan.
 struct Planner<'a> {
     plan: Plan,
-    numbers: &'a mut PoolNumbers,
-    used: BTreeSet<PoolIdentity>,
     place: &'a Place,
 }
 
 /// What the table shall hold for these services.
-pub(super) fn plan(state: &ProxyState, numbers: &mut PoolNumbers, place: &Place) -> Plan {
-    let mut planner = Planner { plan: Plan::default(), numbers, used: BTreeSet::new(), place };
+pub(super) fn plan(state: &ProxyState, place: &Place) -> Plan {
+    let mut planner = Planner { plan: Plan::default(), place };
     let mut ports: Vec<&ServicePort> = state.ports.iter().collect();
     ports.sort_by(|a, b| (&a.service, &a.name, a.port).cmp(&(&b.service, &b.name, b.port)));
     for port in ports {
         planner.service_port(port);
     }
-    let Planner { plan, numbers, used, .. } = planner;
-    numbers.retain(&used);
-    plan
+    planner.plan
 }
 
 impl Planner<'_> {
@@ -132,35 +97,27 @@ impl Planner<'_> {
         }
     }
 
-    /// The pool of a policy: its number and its size. Nothing when it is empty.
-    fn pool(&mut self, frontend: &Frontend<'_>, policy: TrafficPolicy, via: Via) -> Option<u32> {
+    /// Leads a frontend to its endpoints under a policy. Whether it has any.
+    fn lead(&mut self, frontend: &Frontend<'_>, key: &Key, policy: TrafficPolicy, via: Via) -> bool {
         let (port, ipv6) = (frontend.port, frontend.ipv6);
         let endpoints = select(&port.endpoints, ipv6, policy, self.place);
-        let size = u32::try_from(endpoints.len()).ok().filter(|size| *size > 0)?;
-        let identity = PoolIdentity {
-            service: port.service.clone(),
-            port: port.name.clone(),
-            number: port.port,
-            protocol: port.protocol,
-            policy,
-            ipv6,
-        };
-        let number = self.numbers.number(identity.clone());
-        self.used.insert(identity);
+        let size = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+        if size == 0 {
+            return false;
+        }
         for (index, endpoint) in (0u32..).zip(&endpoints) {
             let value = Key::new().ip(endpoint.ip).port(endpoint.port);
-            self.put(ipv6, Table::Endpoints, Key::new().number(number).number(index), Data::Value(value));
             if port.affinity.is_some() {
-                let key = Key::new().number(number).ip(endpoint.ip).port(endpoint.port);
-                self.put(ipv6, Table::Alive, key, Data::Member);
+                let place = (ipv6, via.is_node_port(), key.clone());
+                self.plan.sticky.entry(place).or_default().insert(value.clone());
             }
+            self.put(ipv6, Table::Endpoints(via), key.clone().number(index), Data::Value(value));
         }
         let chain = BalanceChain { ipv6, via, size, affinity: port.affinity };
-        let verdict = Verdict::Goto(chain.name());
-        self.put(ipv6, Table::Pools, Key::new().number(via.number()).number(number), Data::Verdict(verdict));
+        self.put(ipv6, Table::Frontends(via), key.clone(), Data::Verdict(Verdict::Goto(chain.name())));
         self.plan.chains.insert(chain);
         self.remember_udp(frontend, endpoints.iter().map(|e| SocketAddr::new(e.ip, e.port)));
-        Some(number)
+        true
     }
 
     fn remember_udp(&mut self, frontend: &Frontend<'_>, endpoints: impl Iterator<Item = SocketAddr>) {
@@ -204,19 +161,13 @@ impl Planner<'_> {
 
         let (outside, inside) =
             if node_port { (Via::NodePort, Via::InternalNodePort) } else { (Via::Address, Via::InternalAddress) };
-        let value = |number| Data::Value(Key::new().number(number));
-        let chosen = self.pool(frontend, policy, outside);
-        if let Some(number) = chosen {
-            self.put(ipv6, Table::Frontends(outside), key.clone(), value(number));
-        }
         let external_local = frontend.kind != FrontendKind::Cluster && policy == TrafficPolicy::Local;
-        // Who is inside of the cluster reaches every endpoint by an external address too: the Local policy is about
-        // traffic that a load balancer could have sent to another node.
-        let any = if external_local { self.pool(frontend, TrafficPolicy::Cluster, inside) } else { None };
-        if let Some(number) = any {
-            self.put(ipv6, Table::Frontends(inside), key.clone(), value(number));
+        if external_local {
+            // Who is inside of the cluster reaches every endpoint by an external address too: the Local policy is
+            // about traffic that a load balancer could have sent to another node.
+            self.lead(frontend, &key, TrafficPolicy::Cluster, inside);
         }
-        if chosen.is_some() {
+        if self.lead(frontend, &key, policy, outside) {
             return;
         }
         // KEP-2086 and the external policy: no endpoint *here* is a drop, so that a balancer's probe times out and
@@ -299,7 +250,7 @@ mod tests {
     }
 
     fn planned(ports: Vec<ServicePort>) -> Plan {
-        plan(&ProxyState { ports }, &mut PoolNumbers::default(), &Place::default())
+        plan(&ProxyState { ports }, &Place::default())
     }
 
     fn count(plan: &Plan, table: Table) -> usize {
@@ -307,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn cluster_ip_and_node_port_share_one_pool() {
+    fn a_frontend_has_an_element_per_endpoint() {
         let plan = planned(vec![port()]);
-        assert_eq!(count(&plan, Table::Endpoints), 2);
+        assert_eq!(count(&plan, Table::Endpoints(Via::Address)), 2);
+        assert_eq!(count(&plan, Table::Endpoints(Via::NodePort)), 2);
         assert_eq!(count(&plan, Table::Frontends(Via::Address)), 1);
         assert_eq!(count(&plan, Table::Frontends(Via::NodePort)), 1);
-        assert_eq!(count(&plan, Table::Pools), 2);
         assert_eq!(count(&plan, Table::Hairpins), 1);
     }
 
@@ -366,14 +317,13 @@ mod tests {
 
     #[test]
     fn one_more_endpoint_changes_a_handful_of_elements() {
-        let mut numbers = PoolNumbers::default();
         let place = Place::default();
-        let before = plan(&ProxyState { ports: vec![port()] }, &mut numbers, &place);
+        let before = plan(&ProxyState { ports: vec![port()] }, &place);
         let mut more = port();
         more.endpoints.push(Endpoint::ready("10.42.2.2".parse().unwrap(), 8080));
-        let after = plan(&ProxyState { ports: vec![more] }, &mut numbers, &place);
+        let after = plan(&ProxyState { ports: vec![more] }, &place);
         let mut batch = Batch::new("t");
-        assert_eq!(diff(&before, &after, &mut batch), 3);
+        assert_eq!(diff(&before, &after, &mut batch), 4);
         let mut batch = Batch::new("t");
         assert_eq!(diff(&after, &after, &mut batch), 0);
         assert!(batch.is_empty());
