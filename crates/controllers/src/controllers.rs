@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::controller::{Controller, run};
 use crate::{
     Clock, Options, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam,
-    node_lifecycle, pod_gc, replica_set, root_ca, service_account, taint_eviction, ttl_after_finished,
+    node_lifecycle, pod_gc, replica_set, root_ca, service_account, stateful_set, taint_eviction, ttl_after_finished,
 };
 
 /// Starts one controller.
@@ -33,6 +33,7 @@ const ALL: &[(&str, Start)] = table! {
     deployment::Deployments,
     replica_set::ReplicaSets,
     daemon_set::DaemonSets,
+    stateful_set::StatefulSets,
     job::Jobs,
     ttl_after_finished::TtlAfterFinished,
     endpoint_slice::EndpointSlices,

@@ -37,6 +37,7 @@ mod service_account;
 mod service_pods;
 mod service_selectors;
 mod slow_start;
+mod stateful_set;
 mod taint_eviction;
 mod taints;
 mod ttl_after_finished;
