@@ -42,6 +42,7 @@ const ELEMENT_BYTES: usize = 32 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
     Prerouting,
+    Input,
     Forward,
     Output,
     Postrouting,
@@ -148,6 +149,7 @@ impl Batch {
     pub(crate) fn add_base_chain(&mut self, name: &str, nat: bool, hook: Hook, priority: i32) {
         let number = match hook {
             Hook::Prerouting => 0,
+            Hook::Input => 1,
             Hook::Forward => 2,
             Hook::Output => 3,
             Hook::Postrouting => 4,

@@ -66,6 +66,8 @@ pub(crate) enum Expr {
     ConnectionState(Reg),
     /// Status bits of the connection.
     ConnectionStatus(Reg),
+    /// Source address of the connection's first packet.
+    OriginalSource { to: Reg, ipv6: bool },
     /// Destination address of the connection's first packet, before translation.
     OriginalDestination { to: Reg, ipv6: bool },
     /// Destination port of the connection's first packet, before translation.
@@ -128,6 +130,7 @@ impl Expr {
             Self::Random { .. } => "numgen",
             Self::ConnectionState(_)
             | Self::ConnectionStatus(_)
+            | Self::OriginalSource { .. }
             | Self::OriginalDestination { .. }
             | Self::OriginalDestinationPort(_) => "ct",
             Self::Dnat { .. } => "nat",
@@ -213,6 +216,7 @@ impl Expr {
             }
             Self::ConnectionState(reg) => ct(m, reg, 0, false),
             Self::ConnectionStatus(reg) => ct(m, reg, 2, false),
+            Self::OriginalSource { to, ipv6 } => ct(m, to, if *ipv6 { 21 } else { 19 }, true),
             Self::OriginalDestination { to, ipv6 } => ct(m, to, if *ipv6 { 22 } else { 20 }, true),
             Self::OriginalDestinationPort(reg) => ct(m, reg, 12, true),
             Self::Dnat { ipv6, address, port } => {

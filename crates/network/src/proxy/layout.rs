@@ -39,13 +39,13 @@ pub(super) enum Via {
     InternalNodePort,
 }
 
-/// A chain that spreads connections over a pool of a certain size.
+/// A chain that exists because the services are as they are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct BalanceChain {
-    pub(super) ipv6: bool,
-    pub(super) via: Via,
-    pub(super) size: u32,
-    pub(super) affinity: Option<Duration>,
+pub(super) enum StateChain {
+    /// Spreads connections over this many endpoints; clients that are remembered come first when it is sticky.
+    Spread { ipv6: bool, via: Via, size: u32, sticky: bool },
+    /// Remembers for this long which endpoint a client got.
+    Remember { ipv6: bool, node_port: bool, timeout: Duration },
 }
 
 /// The sets and maps, each once per family.
@@ -65,12 +65,14 @@ pub(super) enum Table {
     Allowed,
     /// Frontends and how their connections are masqueraded.
     Masquerades { node_port: bool },
+    /// Frontends with session affinity, and the chain that remembers their clients.
+    Stickies { node_port: bool },
     /// Local endpoints, twice: a pod that reaches itself through a service.
     Hairpins,
 }
 
 /// All tables, in the order in which they are made.
-pub(super) const TABLES: [Table; 17] = [
+pub(super) const TABLES: [Table; 19] = [
     Table::Frontends(Via::Address),
     Table::Frontends(Via::NodePort),
     Table::Frontends(Via::InternalAddress),
@@ -87,6 +89,8 @@ pub(super) const TABLES: [Table; 17] = [
     Table::Allowed,
     Table::Masquerades { node_port: false },
     Table::Masquerades { node_port: true },
+    Table::Stickies { node_port: false },
+    Table::Stickies { node_port: true },
     Table::Hairpins,
 ];
 
@@ -130,6 +134,7 @@ impl Table {
             Self::Restricted => format!("restricted-{digit}"),
             Self::Allowed => format!("allowed-{digit}"),
             Self::Masquerades { node_port } => format!("masquerades-{}-{digit}", by(node_port)),
+            Self::Stickies { node_port } => format!("stickies-{}-{digit}", by(node_port)),
             Self::Hairpins => format!("hairpins-{digit}"),
         }
     }
@@ -147,9 +152,10 @@ impl Table {
                 let (value_type, value_length) = Field::concatenation(&[ip, Field::PORT]);
                 (fields, SetKind::Map { value_type, value_length })
             }
-            Self::Rejects { node_port } | Self::ExternalDrops { node_port } | Self::Masquerades { node_port } => {
-                (by(node_port), SetKind::Verdicts)
-            }
+            Self::Rejects { node_port }
+            | Self::ExternalDrops { node_port }
+            | Self::Masquerades { node_port }
+            | Self::Stickies { node_port } => (by(node_port), SetKind::Verdicts),
             Self::Restricted => (by_address.to_vec(), SetKind::Set),
             Self::Allowed => (vec![ip, Field::PROTOCOL, Field::PORT, ip], SetKind::Ranges),
             Self::Hairpins => (vec![ip, ip], SetKind::Set),
@@ -263,38 +269,98 @@ fn frontend_verdicts(table: Table, node_port: bool, ipv6: bool) -> Vec<Expr> {
     rule
 }
 
-// === impl BalanceChain ===
+// === impl StateChain ===
 
-impl BalanceChain {
+impl StateChain {
     pub(super) fn name(&self) -> String {
-        let affinity = self.affinity.map(|time| format!("-sticky-{}", time.as_secs())).unwrap_or_default();
-        format!("spread-{}-{}-{}{affinity}", self.size, self.via.word(), digit(self.ipv6))
+        match self {
+            Self::Spread { ipv6, via, size, sticky } => {
+                let sticky = if *sticky { "-sticky" } else { "" };
+                format!("spread-{size}-{}-{}{sticky}", via.word(), digit(*ipv6))
+            }
+            Self::Remember { ipv6, node_port, timeout } => {
+                let by = if *node_port { "node-port" } else { "address" };
+                format!("remember-{}-{by}-{}", timeout.as_secs(), digit(*ipv6))
+            }
+        }
     }
 
     pub(super) fn create(&self, batch: &mut Batch) {
         let name = self.name();
-        let r = registers(self.ipv6);
-        let node_port = self.via.is_node_port();
-        let mut load = Vec::new();
-        let frontend = load_frontend(&mut load, node_port, self.ipv6);
-        let dnat = Expr::Dnat { ipv6: self.ipv6, address: r.endpoint, port: r.endpoint_port };
-        let choose = [
-            Expr::Random { to: r.number, modulus: self.size },
-            Expr::Map { map: Table::Endpoints(self.via).name(self.ipv6), key: frontend, to: r.endpoint },
-        ];
         batch.add_chain(&name);
-        let Some(timeout) = self.affinity else {
-            batch.add_rule(&name, &[load, choose.to_vec(), vec![dnat]].concat());
-            return;
-        };
-        let map = affinity_map(node_port, self.ipv6);
-        let key = if node_port { r.address } else { r.client };
-        load.push(source(key, self.ipv6));
-        let remember = [Expr::Remember { map: map.clone(), key, value: r.endpoint, timeout }, dnat];
-        let recall = Expr::Map { map, key, to: r.endpoint };
-        batch.add_rule(&name, &[load.clone(), vec![recall], remember.to_vec()].concat());
-        batch.add_rule(&name, &[load, choose.to_vec(), remember.to_vec()].concat());
+        match self {
+            Self::Spread { ipv6, via, size, sticky } => {
+                if *sticky {
+                    batch.add_rule(&name, &recall(*ipv6, *via));
+                }
+                batch.add_rule(&name, &spread(*ipv6, *via, *size));
+            }
+            Self::Remember { ipv6, node_port, timeout } => {
+                batch.add_rule(&name, &remember(*ipv6, *node_port, *timeout));
+            }
+        }
     }
+}
+
+fn dnat(ipv6: bool) -> Expr {
+    let r = registers(ipv6);
+    Expr::Dnat { ipv6, address: r.endpoint, port: r.endpoint_port }
+}
+
+/// To an endpoint by chance.
+fn spread(ipv6: bool, via: Via, size: u32) -> Vec<Expr> {
+    let r = registers(ipv6);
+    let mut rule = Vec::new();
+    let key = load_frontend(&mut rule, via.is_node_port(), ipv6);
+    rule.push(Expr::Random { to: r.number, modulus: size });
+    rule.push(Expr::Map { map: Table::Endpoints(via).name(ipv6), key, to: r.endpoint });
+    rule.push(dnat(ipv6));
+    rule
+}
+
+/// To the endpoint that the client had before.
+fn recall(ipv6: bool, via: Via) -> Vec<Expr> {
+    let r = registers(ipv6);
+    let node_port = via.is_node_port();
+    let mut rule = Vec::new();
+    load_frontend(&mut rule, node_port, ipv6);
+    let key = if node_port { r.address } else { r.client };
+    rule.push(source(key, ipv6));
+    rule.push(Expr::Map { map: affinity_map(node_port, ipv6), key, to: r.endpoint });
+    rule.push(dnat(ipv6));
+    rule
+}
+
+/// Remembers, once the destination is translated, where this client's connections to the frontend go.
+fn remember(ipv6: bool, node_port: bool, timeout: Duration) -> Vec<Expr> {
+    let r = registers(ipv6);
+    let mut rule = Vec::new();
+    load_original(&mut rule, node_port, ipv6);
+    let key = if node_port { r.address } else { r.client };
+    rule.push(Expr::OriginalSource { to: key, ipv6 });
+    rule.push(destination(r.endpoint, ipv6));
+    rule.push(Expr::Transport { to: r.endpoint_port, offset: 2, length: 2 });
+    rule.push(Expr::Remember { map: affinity_map(node_port, ipv6), key, value: r.endpoint, timeout });
+    rule
+}
+
+/// Loads the key of the frontend that the connection's first packet was for; the register where it begins.
+fn load_original(rule: &mut Vec<Expr>, node_port: bool, ipv6: bool) -> Reg {
+    let r = registers(ipv6);
+    rule.extend(of_family(ipv6));
+    if !node_port {
+        rule.push(Expr::OriginalDestination { to: r.address, ipv6 });
+    }
+    rule.push(Expr::L4Protocol(r.protocol));
+    rule.push(Expr::OriginalDestinationPort(r.port));
+    if node_port { r.protocol } else { r.address }
+}
+
+fn original_verdicts(table: Table, node_port: bool, ipv6: bool) -> Vec<Expr> {
+    let mut rule = Vec::new();
+    let key = load_original(&mut rule, node_port, ipv6);
+    rule.push(Expr::VerdictMap { map: table.name(ipv6), key });
+    rule
 }
 
 // === the table ===
@@ -328,6 +394,7 @@ pub(super) fn create(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
         MASQUERADE_OFF_CLUSTER,
         MASQUERADE_LOCAL,
         "masquerading",
+        "remembering",
         "admission",
         "external-admission",
         "services",
@@ -405,20 +472,19 @@ fn masquerading(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
     batch.add_rule(MASQUERADE_OFF_CLUSTER, &[Expr::Masquerade]);
     batch.add_rule(MASQUERADE_LOCAL, &[is_local(true), vec![Expr::Masquerade]].concat());
     for ipv6 in [false, true] {
-        let r = registers(ipv6);
         for node_port in [false, true] {
-            let mut rule = of_family(ipv6);
-            if !node_port {
-                rule.push(Expr::OriginalDestination { to: r.address, ipv6 });
-            }
-            rule.push(Expr::L4Protocol(r.protocol));
-            rule.push(Expr::OriginalDestinationPort(r.port));
-            let key = if node_port { r.protocol } else { r.address };
-            rule.push(Expr::VerdictMap { map: Table::Masquerades { node_port }.name(ipv6), key });
+            let rule = original_verdicts(Table::Masquerades { node_port }, node_port, ipv6);
             batch.add_rule("masquerading", &rule);
+            let rule = original_verdicts(Table::Stickies { node_port }, node_port, ipv6);
+            batch.add_rule("remembering", &rule);
         }
     }
+    let remembering = returning(is_translated(), Verdict::Jump("remembering".into()));
+    // Endpoints of this node itself, pods in its own network, are not routed on.
+    batch.add_base_chain("input-services", true, Hook::Input, PRIORITY_SRCNAT);
+    batch.add_rule("input-services", &remembering);
     batch.add_base_chain("postrouting-services", true, Hook::Postrouting, PRIORITY_SRCNAT);
+    batch.add_rule("postrouting-services", &remembering);
     for ipv6 in [false, true] {
         let mut rule = is_translated();
         rule.extend(of_family(ipv6));

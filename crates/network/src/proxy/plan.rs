@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::layout::{self, BalanceChain, Table, Via};
+use super::layout::{self, StateChain, Table, Via};
 use super::select::{Place, select};
 use super::state::{ProxyState, ServicePort, TrafficPolicy};
 use crate::Protocol;
@@ -15,7 +15,7 @@ use crate::nft::{Batch, Data, Element, Key, Verdict};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
     pub(super) elements: BTreeMap<(bool, Table), BTreeMap<Key, (Option<Key>, Data)>>,
-    pub(super) chains: BTreeSet<BalanceChain>,
+    pub(super) chains: BTreeSet<StateChain>,
     /// Endpoints behind UDP frontends: their flows in conntrack outlive a change.
     pub(super) udp: UdpFrontends,
     /// Frontends with session affinity, by family and shape, and the endpoints that clients may be remembered for.
@@ -113,9 +113,16 @@ impl Planner<'_> {
             }
             self.put(ipv6, Table::Endpoints(via), key.clone().number(index), Data::Value(value));
         }
-        let chain = BalanceChain { ipv6, via, size, affinity: port.affinity };
+        let chain = StateChain::Spread { ipv6, via, size, sticky: port.affinity.is_some() };
         self.put(ipv6, Table::Frontends(via), key.clone(), Data::Verdict(Verdict::Goto(chain.name())));
         self.plan.chains.insert(chain);
+        if let Some(timeout) = port.affinity {
+            let node_port = via.is_node_port();
+            let chain = StateChain::Remember { ipv6, node_port, timeout };
+            let goto = Data::Verdict(Verdict::Goto(chain.name()));
+            self.put(ipv6, Table::Stickies { node_port }, key.clone(), goto);
+            self.plan.chains.insert(chain);
+        }
         self.remember_udp(frontend, endpoints.iter().map(|e| SocketAddr::new(e.ip, e.port)));
         true
     }
