@@ -3,16 +3,25 @@
 //! A [`Reference`] names an image; a pull resolves it to documents and layers, which land by [`Digest`] in the content
 //! store, are unpacked once each into a snapshot, and are remembered as an [`Image`]. [`Images`] is the front door.
 
+mod blobs;
+mod challenge;
 mod credentials;
+mod decompress;
 mod digest;
 mod error;
+mod files;
 mod manifest;
 mod options;
 mod platform;
 mod record;
 mod reference;
 mod registries;
+mod registry;
 mod service;
+mod tree;
+mod trust;
+mod unpack;
+mod wire;
 
 pub use credentials::{Credentials, DockerConfig};
 pub use digest::{Digest, DigestError};
