@@ -7,8 +7,9 @@ use trireme_client::{Client, Informers};
 use crate::context::Context;
 use crate::controller::{Controller, run};
 use crate::{
-    Clock, Options, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam,
-    node_lifecycle, pod_gc, replica_set, root_ca, service_account, stateful_set, taint_eviction, ttl_after_finished,
+    Clock, Options, cron_job, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace,
+    node_ipam, node_lifecycle, pod_gc, replica_set, replication_controller, root_ca, service_account, stateful_set,
+    taint_eviction, ttl_after_finished,
 };
 
 /// Starts one controller.
@@ -34,7 +35,9 @@ const ALL: &[(&str, Start)] = table! {
     replica_set::ReplicaSets,
     daemon_set::DaemonSets,
     stateful_set::StatefulSets,
+    replication_controller::ReplicationControllers,
     job::Jobs,
+    cron_job::CronJobs,
     ttl_after_finished::TtlAfterFinished,
     endpoint_slice::EndpointSlices,
     endpoints::EndpointsController,
