@@ -11,6 +11,7 @@
 //! Everything is made over netlink, and named after an [`InstanceId`], so that several clusters share a machine.
 
 mod cni;
+mod dns;
 mod error;
 mod instance;
 mod netlink;
@@ -23,6 +24,7 @@ mod sysctl;
 mod teardown;
 
 pub use cni::{Attachment, CniError, ConfList, ExternalConfig, HostPort, Network, NetworkConfig, PodAttach, Provider};
+pub use dns::{Dns, DnsConfig, DnsEndpoint, DnsPort, DnsRecords, DnsService, DnsTarget, Upstream};
 pub use error::{Error, Result};
 pub use instance::{InstanceId, InvalidInstanceId};
 pub use netlink::{MacAddr, NetlinkError};
