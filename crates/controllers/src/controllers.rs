@@ -7,9 +7,10 @@ use trireme_client::{Client, Informers};
 use crate::context::Context;
 use crate::controller::{Controller, run};
 use crate::{
-    Clock, Options, cron_job, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace,
-    node_ipam, node_lifecycle, pod_gc, replica_set, replication_controller, root_ca, service_account, stateful_set,
-    taint_eviction, ttl_after_finished,
+    Clock, Options, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints,
+    ephemeral_volume, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc, pv_protection,
+    pvc_protection, replica_set, replication_controller, root_ca, service_account, stateful_set, taint_eviction,
+    ttl_after_finished,
 };
 
 /// Starts one controller.
@@ -39,6 +40,11 @@ const ALL: &[(&str, Start)] = table! {
     job::Jobs,
     cron_job::CronJobs,
     ttl_after_finished::TtlAfterFinished,
+    disruption::Disruption,
+    cluster_role_aggregation::ClusterRoleAggregation,
+    pvc_protection::PvcProtection,
+    pv_protection::PvProtection,
+    ephemeral_volume::EphemeralVolumes,
     endpoint_slice::EndpointSlices,
     endpoints::EndpointsController,
     garbage_collector::GarbageCollector,

@@ -1,6 +1,7 @@
 //! The reconcilers that turn desired state into objects, a file each.
 
 mod clock;
+mod cluster_role_aggregation;
 mod context;
 mod controller;
 mod controllers;
@@ -8,8 +9,10 @@ mod cron_job;
 mod daemon_set;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoint_slice;
 mod endpoints;
+mod ephemeral_volume;
 mod error;
 mod expectations;
 #[cfg(test)]
@@ -29,6 +32,8 @@ mod pod_control;
 mod pod_gc;
 mod pod_template;
 mod pods_by_node;
+mod pv_protection;
+mod pvc_protection;
 mod replica_set;
 mod replicas;
 mod replication_controller;
