@@ -12,6 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::error::Error;
+use crate::netns;
+
 /// Versions of the specification that are spoken, oldest first.
 const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 /// A plugin that takes longer is ended.
@@ -106,6 +109,8 @@ pub(super) struct Invocation<'a> {
     /// Runtime values by capability; a plugin gets those that it declares.
     pub(super) capabilities: &'a BTreeMap<String, Value>,
     pub(super) folders: &'a [PathBuf],
+    /// The node's network namespace; `None` is the process's own.
+    pub(super) node: Option<&'a Path>,
 }
 
 // === impl ConfList ===
@@ -268,7 +273,8 @@ impl ConfList {
         let input = self.input(plugin, invocation, previous).to_string();
         let broken = |reason: String| self.broken(std::slice::from_ref(plugin), invocation, reason);
         let path = std::env::join_paths(invocation.folders).unwrap_or_default();
-        let mut child = Command::new(program)
+        let mut process = Command::new(program);
+        process
             .env("CNI_COMMAND", invocation.command)
             .env("CNI_CONTAINERID", invocation.sandbox)
             .env("CNI_NETNS", invocation.netns)
@@ -278,9 +284,9 @@ impl ConfList {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| broken(format!("cannot be started: {error}")))?;
+            .kill_on_drop(true);
+        let mut child =
+            spawn(process, invocation.node).await.map_err(|error| broken(format!("cannot be started: {error}")))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let exchange = async {
             let feed = async {
@@ -321,6 +327,17 @@ impl ConfList {
             None => Err(broken(format!("{status}{}", details_of(&said)))),
         }
     }
+}
+
+/// Starts a process in the node's namespace: it inherits that of the thread which starts it.
+async fn spawn(mut process: Command, node: Option<&Path>) -> Result<tokio::process::Child, String> {
+    let Some(node) = node else { return process.spawn().map_err(|error| error.to_string()) };
+    let runtime = tokio::runtime::Handle::current();
+    let started = netns::run(Some(node.to_owned()), move || {
+        let _entered = runtime.enter();
+        process.spawn().map_err(|source| Error::System { action: "start process".into(), source })
+    });
+    started.await.map_err(|error| error.to_string())
 }
 
 /// A plugin's type is the name of a program in a plugin folder, never a path.
@@ -382,6 +399,7 @@ mod tests {
             args: "",
             capabilities: &capabilities,
             folders: &[],
+            node: None,
         };
         let input = list.input(&list.plugins[0], &invocation, Some(json!({"ips": []})));
         assert_eq!(

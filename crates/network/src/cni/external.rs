@@ -27,6 +27,8 @@ pub struct ExternalConfig {
 /// The pod network by external plugins.
 pub(super) struct External {
     config: ExternalConfig,
+    /// The node's network namespace; `None` is the process's own.
+    node: Option<PathBuf>,
     records: Records,
     attached: Mutex<BTreeMap<String, Record>>,
 }
@@ -40,11 +42,11 @@ struct Record {
 }
 
 impl External {
-    pub(super) fn open(state_dir: PathBuf, config: ExternalConfig) -> Result<Self> {
+    pub(super) fn open(state_dir: PathBuf, node: Option<PathBuf>, config: ExternalConfig) -> Result<Self> {
         let records = Records::open(state_dir.join("cni"))?;
         let loaded: Vec<Record> = records.load()?;
         let attached = loaded.into_iter().map(|r| (r.attachment.pod.sandbox.clone(), r)).collect();
-        Ok(Self { config, records, attached: Mutex::new(attached) })
+        Ok(Self { config, node, records, attached: Mutex::new(attached) })
     }
 
     pub(super) async fn attach(&self, pod: PodAttach) -> Result<Attachment> {
@@ -106,6 +108,7 @@ impl External {
             args: "",
             capabilities: &BTreeMap::new(),
             folders: &self.config.bin_dirs,
+            node: self.node.as_deref(),
         };
         Ok(network.status(&invocation).await?)
     }
@@ -130,6 +133,7 @@ impl External {
             args: &args,
             capabilities: &capabilities(pod),
             folders: &self.config.bin_dirs,
+            node: self.node.as_deref(),
         };
         let result = record.result.clone();
         match command {

@@ -75,7 +75,9 @@ impl Network {
     pub async fn open(config: NetworkConfig) -> Result<Self> {
         let inner = match config.provider.clone() {
             Provider::Embedded => Inner::Embedded(Arc::new(Embedded::open(config).await?)),
-            Provider::External(external) => Inner::External(Arc::new(External::open(config.state_dir, external)?)),
+            Provider::External(external) => {
+                Inner::External(Arc::new(External::open(config.state_dir, config.netns, external)?))
+            }
         };
         Ok(Self { inner })
     }

@@ -47,7 +47,7 @@ struct Resolvers {
 /// Asks upstream servers.
 pub(super) struct Forwarder {
     upstream: Upstream,
-    own: Vec<IpAddr>,
+    own: Vec<SocketAddr>,
     resolvers: Mutex<Resolvers>,
     cache: Cache,
     permits: Semaphore,
@@ -59,7 +59,7 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     /// `own` addresses are never asked.
-    pub(super) fn new(upstream: Upstream, own: Vec<IpAddr>) -> Self {
+    pub(super) fn new(upstream: Upstream, own: Vec<SocketAddr>) -> Self {
         let resolvers = Mutex::new(Resolvers { list: Vec::new(), changed: None, looked: None });
         Self {
             upstream,
@@ -143,7 +143,7 @@ impl Forwarder {
                 }
             },
         };
-        let (own, others): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| self.own.contains(&server.ip()));
+        let (own, others): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| self.own.contains(server));
         for server in own {
             tracing::warn!(%server, "the host's resolver is cluster DNS itself; it is not asked");
         }
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn our_own_address_is_never_asked() {
-        let own = vec!["10.43.0.10".parse().unwrap()];
+        let own = vec!["10.43.0.10:53".parse().unwrap()];
         let forwarder = Forwarder::new(servers(&["10.43.0.10:53", "192.0.2.1:53"]), own);
         assert_eq!(forwarder.candidates(), ["192.0.2.1:53".parse().unwrap()]);
     }

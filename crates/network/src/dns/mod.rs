@@ -76,7 +76,8 @@ impl Dns {
         let sockets = netns::run(config.netns.clone(), move || server::bind(&listen)).await?;
         let addresses: Vec<SocketAddr> = sockets.iter().map(|(address, ..)| *address).collect();
         // Neither the listeners nor the service's address may be asked: the query would come back.
-        let own: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).chain(config.cluster_ips.iter().copied()).collect();
+        let service = config.cluster_ips.iter().map(|ip| SocketAddr::new(*ip, 53));
+        let own: Vec<SocketAddr> = addresses.iter().copied().chain(service).collect();
         let forwarder = Forwarder::new(config.upstream, own);
         let server = Arc::new(Server::new(Arc::clone(&zone), forwarder));
         let mut tasks = JoinSet::new();
