@@ -1,1 +1,48 @@
-//! One request pipeline for every kind of the Kubernetes API.
+//! The Kubernetes API server: one pipeline for every kind.
+//!
+//! A request meets, in this order: [`listener`] (TLS, HTTP), `authn` (who), [`request`] (what), `authz` (may he),
+//! `resources` (bodies, patches, shapes), `admission`, `defaults`, `validation`, `managed` (who owns which field),
+//! `registry` (compare-and-swap in the store). Reads are snapshots of the store's topics and end as the stored bytes.
+//! Components in the same process come in through [`inprocess`], the same way without the network.
+
+mod admission;
+pub mod allocate;
+mod answer;
+mod authn;
+mod authz;
+mod body;
+mod bootstrap;
+mod catalogue;
+mod convert;
+mod defaults;
+mod discovery;
+mod fields;
+mod health;
+mod human;
+pub mod inprocess;
+pub mod kubelet;
+mod list;
+pub mod listener;
+mod managed;
+mod media;
+mod metrics;
+mod openapi;
+mod patch;
+mod registry;
+pub mod request;
+mod resources;
+mod reviews;
+mod selection;
+mod server;
+mod strategy;
+mod subresources;
+mod table;
+mod user;
+mod validation;
+mod watching;
+
+pub use authn::Credentials;
+pub use inprocess::InProcess;
+pub use kubelet::Kubelets;
+pub use server::{ApiServer, Config, StartError};
+pub use user::User;

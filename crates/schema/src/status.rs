@@ -180,6 +180,13 @@ impl Status {
         Self::failure(503, "ServiceUnavailable", message)
     }
 
+    /// The same with other words.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// As the object that is sent.
     pub fn to_value(&self) -> Value {
         let mut map = Map::new();

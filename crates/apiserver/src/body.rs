@@ -1,0 +1,165 @@
+//! Bodies: bytes to objects, with the field validation that the client asks for.
+
+use crate::catalogue::Served;
+use crate::media::{self, Form};
+use crate::request::Query;
+use trireme_schema::{GroupVersion, Status, StructId, Value, builtin, decode, json, proto, yaml};
+
+/// What is done with fields that a type does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// They are dropped.
+    Ignore,
+    /// They are dropped, and the client is warned.
+    Warn,
+    /// The request is refused.
+    Strict,
+}
+
+impl FieldValidation {
+    /// From the query; the default is to warn.
+    ///
+    /// # Errors
+    /// 422 for other values.
+    pub fn read(query: &Query) -> Result<Self, Status> {
+        match query.get("fieldValidation") {
+            "Ignore" => Ok(Self::Ignore),
+            "" | "Warn" => Ok(Self::Warn),
+            "Strict" => Ok(Self::Strict),
+            other => {
+                let path = trireme_schema::field::Path::new("fieldValidation");
+                let error = trireme_schema::field::Error::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
+                Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &[error]))
+            }
+        }
+    }
+}
+
+/// An object and what the client is to be told about it.
+#[derive(Debug, Default)]
+pub struct Object {
+    /// Canonical.
+    pub value: Value,
+    /// Warnings.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes a body as a kind.
+///
+/// # Errors
+/// 400 in upstream's words, 415.
+pub fn decode(
+    bytes: &[u8],
+    content_type: &str,
+    gv: &GroupVersion,
+    kind: &str,
+    id: StructId,
+    validation: FieldValidation,
+) -> Result<Object, Status> {
+    let (mut tree, duplicates) = match media::body_form(content_type)? {
+        Form::Json => {
+            let parsed = json::parse_noting_duplicates(bytes).map_err(|e| {
+                Status::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
+            })?;
+            (parsed.value, parsed.duplicates)
+        }
+        Form::Yaml => {
+            let text = String::from_utf8_lossy(bytes);
+            let tree = yaml::parse(&text)
+                .map_err(|e| Status::bad_request(format!("error converting YAML to JSON: {e}")))?;
+            (tree, Vec::new())
+        }
+        Form::Protobuf => {
+            let envelope = proto::Envelope::open(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
+            let tree = proto::decode_envelope(builtin(), id, &envelope)
+                .map_err(|e| Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {e}", gv.version)))?;
+            (tree, Vec::new())
+        }
+    };
+    if tree.is_null() && bytes.is_empty() {
+        tree = Value::object();
+    }
+    if tree.as_object().is_none() {
+        let found = tree.json_type();
+        return Err(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )));
+    }
+    check_kind(&mut tree, gv, kind)?;
+    finish(tree, duplicates, gv, kind, id, validation)
+}
+
+/// A body may leave out what it is; if it says so, it must be what is expected.
+fn check_kind(tree: &mut Value, gv: &GroupVersion, kind: &str) -> Result<(), Status> {
+    let (given_version, given_kind) = (tree.str_at(&["apiVersion"]).to_owned(), tree.str_at(&["kind"]).to_owned());
+    if given_kind.is_empty() {
+        tree.set_at(&["kind"], kind);
+    }
+    if given_version.is_empty() {
+        tree.set_at(&["apiVersion"], gv.to_string());
+    }
+    if !given_version.is_empty() && given_version != gv.to_string() {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({given_version}) does not match the expected API version ({gv})"
+        )));
+    }
+    if !given_kind.is_empty() && given_kind != kind {
+        return Err(Status::bad_request(format!(
+            "{given_kind} in version {:?} cannot be handled as a {kind}: no kind {given_kind:?} is expected here",
+            gv.version
+        )));
+    }
+    Ok(())
+}
+
+/// A tree as an object of a type, with warnings or a refusal for what the type does not have.
+///
+/// # Errors
+/// 400.
+pub fn finish(
+    tree: Value,
+    duplicates: Vec<String>,
+    gv: &GroupVersion,
+    kind: &str,
+    id: StructId,
+    validation: FieldValidation,
+) -> Result<Object, Status> {
+    let refused = |why: &str| {
+        Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", gv.version))
+    };
+    let decoded = decode::decode(builtin(), id, tree).map_err(|e| refused(&e.to_string()))?;
+    let mut notes: Vec<String> = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
+    notes.extend(decoded.unknown.iter().map(|path| format!("unknown field {path:?}")));
+    match validation {
+        FieldValidation::Strict if !notes.is_empty() => {
+            Err(refused(&format!("strict decoding error: {}", notes.join(", "))))
+        }
+        FieldValidation::Warn => Ok(Object { value: decoded.value, warnings: notes }),
+        _ => Ok(Object { value: decoded.value, warnings: Vec::new() }),
+    }
+}
+
+/// Decodes the body of a create or update.
+///
+/// # Errors
+/// As [`decode`].
+pub fn of(served: &Served, bytes: &[u8], content_type: &str, validation: FieldValidation) -> Result<Object, Status> {
+    let gv = &served.resource.gv;
+    let mut object = decode(bytes, content_type, gv, served.kind(), served.id, validation)?;
+    crate::defaults::apply(served.id, &mut object.value);
+    if served.kind() == "Secret" {
+        secret_text(&mut object.value);
+    }
+    Ok(object)
+}
+
+/// `stringData` is a convenience of writers: it becomes `data`.
+pub(crate) fn secret_text(secret: &mut Value) {
+    use base64::Engine as _;
+    let Some(map) = secret.as_object_mut() else { return };
+    let Some(Value::Object(texts)) = map.remove("stringData") else { return };
+    for (key, text) in texts {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(text.as_str().unwrap_or_default());
+        map.object("data").insert(key, encoded);
+    }
+}

@@ -1,0 +1,328 @@
+//! Discovery: which groups, versions and resources there are; OpenAPI: what their objects look like.
+
+use crate::answer::{self, Body};
+use crate::catalogue::{Catalogue, Served};
+use crate::media::Wanted;
+use crate::openapi;
+use crate::request::RequestInfo;
+use crate::server::{ApiServer, header_text};
+use http::{HeaderMap, HeaderValue, Response, header};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use trireme_schema::{GroupVersion, Map, Status, Value, json};
+
+/// Groups in upstream's order of priority; others follow by name.
+const ORDER: &[&str] = &[
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
+
+/// Documents that do not change while the server runs, made at first use.
+pub struct Documents {
+    groups: Vec<(String, Vec<String>)>,
+    openapi: parking_lot::Mutex<BTreeMap<String, Arc<(String, bytes::Bytes)>>>,
+}
+
+impl Documents {
+    /// The groups of a catalogue.
+    pub fn new(catalogue: &Catalogue) -> Self {
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for served in catalogue.all().filter(|s| !s.group().is_empty()) {
+            let versions = groups.entry(served.group().to_owned()).or_default();
+            if !versions.contains(&served.resource.gv.version) {
+                versions.push(served.resource.gv.version.clone());
+            }
+        }
+        for versions in groups.values_mut() {
+            // v2 before v1: GA versions, newest first.
+            versions.sort_by(|a, b| b.cmp(a));
+        }
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_key(|(name, _)| (ORDER.iter().position(|o| o == name).unwrap_or(usize::MAX), name.clone()));
+        Self { groups, openapi: parking_lot::Mutex::default() }
+    }
+}
+
+fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Object(fields.into_iter().collect())
+}
+
+fn version_entry(group: &str, version: &str) -> Value {
+    map([("groupVersion", format!("{group}/{version}").into()), ("version", version.into())])
+}
+
+fn group_value(name: &str, versions: &[String]) -> Value {
+    let preferred = versions.first().map(String::as_str).unwrap_or_default();
+    map([
+        ("name", name.into()),
+        ("versions", Value::Array(versions.iter().map(|v| version_entry(name, v)).collect())),
+        ("preferredVersion", version_entry(name, preferred)),
+    ])
+}
+
+/// The hash by which clients see where objects of several resources are stored together.
+fn storage_hash(served: &Served) -> String {
+    use base64::Engine as _;
+    let gv = served.stored_as.as_ref().unwrap_or(&served.resource.gv);
+    let text = format!("{}/{}/{}", gv.group, gv.version, served.kind());
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
+}
+
+fn resource_list(server: &ApiServer, gv: &GroupVersion) -> Value {
+    let mut out = Vec::new();
+    for served in server.catalogue.all().filter(|s| s.resource.gv == *gv) {
+        let r = &served.resource;
+        let mut entry = Map::new();
+        entry.insert("name", r.plural.as_str());
+        entry.insert("singularName", r.singular.as_str());
+        entry.insert("namespaced", r.namespaced);
+        entry.insert("kind", r.kind.as_str());
+        entry.insert("verbs", r.verbs.clone());
+        if !r.short_names.is_empty() {
+            entry.insert("shortNames", r.short_names.clone());
+        }
+        if !r.categories.is_empty() {
+            entry.insert("categories", r.categories.clone());
+        }
+        if r.verbs.iter().any(|v| v == "list") {
+            entry.insert("storageVersionHash", storage_hash(served));
+        }
+        out.push(Value::Object(entry));
+        for s in &r.subresources {
+            let mut entry = Map::new();
+            entry.insert("name", format!("{}/{}", r.plural, s.name));
+            entry.insert("singularName", "");
+            entry.insert("namespaced", r.namespaced);
+            if let Some(gv) = &s.gv {
+                entry.insert("group", gv.group.as_str());
+                entry.insert("version", gv.version.as_str());
+            }
+            entry.insert("kind", s.kind.as_str());
+            entry.insert("verbs", s.verbs.clone());
+            out.push(Value::Object(entry));
+        }
+    }
+    map([
+        ("kind", "APIResourceList".into()),
+        ("apiVersion", "v1".into()),
+        ("groupVersion", gv.to_string().into()),
+        ("resources", Value::Array(out)),
+    ])
+}
+
+/// The aggregated document (`apidiscovery.k8s.io/v2`).
+fn aggregated(server: &ApiServer, core: bool) -> Value {
+    let groups: Vec<(String, Vec<String>)> =
+        if core { vec![(String::new(), vec!["v1".to_owned()])] } else { server.documents.groups.clone() };
+    let items = groups.iter().map(|(name, versions)| {
+        let versions = versions.iter().map(|version| {
+            let gv = GroupVersion { group: name.clone(), version: version.clone() };
+            let resources = server.catalogue.all().filter(|s| s.resource.gv == gv).map(|s| aggregated_resource(s)).collect();
+            map([("version", version.as_str().into()), ("resources", Value::Array(resources)), ("freshness", "Current".into())])
+        });
+        let mut metadata = Map::new();
+        if !name.is_empty() {
+            metadata.insert("name", name.as_str());
+        }
+        metadata.insert("creationTimestamp", Value::Null);
+        map([("metadata", metadata.into()), ("versions", Value::Array(versions.collect()))])
+    });
+    map([
+        ("kind", "APIGroupDiscoveryList".into()),
+        ("apiVersion", "apidiscovery.k8s.io/v2".into()),
+        ("metadata", Value::object()),
+        ("items", Value::Array(items.collect())),
+    ])
+}
+
+fn kind_value(gv: &GroupVersion, kind: &str) -> Value {
+    map([("group", gv.group.as_str().into()), ("version", gv.version.as_str().into()), ("kind", kind.into())])
+}
+
+fn aggregated_resource(served: &Served) -> Value {
+    let r = &served.resource;
+    let scope = if r.namespaced { "Namespaced" } else { "Cluster" };
+    let mut entry = Map::new();
+    entry.insert("resource", r.plural.as_str());
+    entry.insert("responseKind", kind_value(&r.gv, &r.kind));
+    entry.insert("scope", scope);
+    entry.insert("singularResource", r.singular.as_str());
+    entry.insert("verbs", r.verbs.clone());
+    if !r.short_names.is_empty() {
+        entry.insert("shortNames", r.short_names.clone());
+    }
+    if !r.categories.is_empty() {
+        entry.insert("categories", r.categories.clone());
+    }
+    if !r.subresources.is_empty() {
+        let subresources = r.subresources.iter().map(|s| {
+            let gv = s.gv.as_ref().unwrap_or(&r.gv);
+            map([
+                ("subresource", s.name.as_str().into()),
+                ("responseKind", kind_value(gv, &s.kind)),
+                ("verbs", s.verbs.clone().into()),
+            ])
+        });
+        entry.insert("subresources", Value::Array(subresources.collect()));
+    }
+    Value::Object(entry)
+}
+
+/// Answers paths that are no resources: discovery, OpenAPI, token keys.
+///
+/// # Errors
+/// 404.
+pub fn answer(
+    server: &Arc<ApiServer>,
+    info: &RequestInfo,
+    headers: &HeaderMap,
+    wanted: Wanted,
+) -> Result<Response<Body>, Status> {
+    let parts: Vec<&str> = info.path.split('/').filter(|p| !p.is_empty()).collect();
+    if !matches!(info.verb.as_str(), "get" | "head") {
+        return Err(Status::no_such_path());
+    }
+    let accept = header_text(headers, header::ACCEPT);
+    let wants_aggregated = accept.contains("as=APIGroupDiscoveryList") && accept.contains("v=v2");
+    let issuer = &server.authenticator.issuer;
+    let document = match parts[..] {
+        ["api" | "apis"] if wants_aggregated => {
+            let bytes = json::to_vec(&aggregated(server, parts == ["api"]));
+            return Ok(with_tag(
+                bytes.into(),
+                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                headers,
+            ));
+        }
+        ["api"] => {
+            let address = format!("{}:{}", server.config.advertise_address, server.config.advertise_port);
+            let cidr = map([("clientCIDR", "0.0.0.0/0".into()), ("serverAddress", address.into())]);
+            map([
+                ("kind", "APIVersions".into()),
+                ("versions", vec!["v1"].into()),
+                ("serverAddressByClientCIDRs", Value::Array(vec![cidr])),
+            ])
+        }
+        ["api", "v1"] => resource_list(server, &GroupVersion::parse("v1")),
+        ["apis"] => {
+            let groups = server.documents.groups.iter().map(|(name, versions)| group_value(name, versions)).collect();
+            map([("kind", "APIGroupList".into()), ("apiVersion", "v1".into()), ("groups", Value::Array(groups))])
+        }
+        ["apis", group] => {
+            let (name, versions) =
+                server.documents.groups.iter().find(|(name, _)| name == group).ok_or_else(Status::no_such_path)?;
+            let mut value = group_value(name, versions);
+            value.set_at(&["kind"], "APIGroup");
+            value.set_at(&["apiVersion"], "v1");
+            value
+        }
+        ["apis", group, version] => {
+            let gv = GroupVersion { group: group.to_owned(), version: version.to_owned() };
+            if !server.catalogue.has_version(&gv) {
+                return Err(Status::no_such_path());
+            }
+            resource_list(server, &gv)
+        }
+        ["openapi", "v3"] => openapi_index(server),
+        ["openapi", "v3", ref rest @ ..] => {
+            let (_, bytes) = &*openapi_document(server, &rest.join("/")).ok_or_else(Status::no_such_path)?;
+            return Ok(with_tag(bytes.clone(), "application/json", headers));
+        }
+        ["openapi", "v2"] => {
+            let (_, bytes) = &*openapi_document(server, "v2").ok_or_else(Status::no_such_path)?;
+            return Ok(with_tag(bytes.clone(), "application/json", headers));
+        }
+        [".well-known", "openid-configuration"] => {
+            let jwks = format!("https://{}:{}/openid/v1/jwks", server.config.advertise_address, server.config.advertise_port);
+            issuer.discovery(&jwks)
+        }
+        ["openid", "v1", "jwks"] => {
+            let bytes = json::to_vec(&issuer.key_set());
+            return Ok(answer::typed(200, "application/jwk-set+json", answer::whole(bytes)));
+        }
+        [] => map([("paths", root_paths(server).into())]),
+        _ => return Err(Status::no_such_path()),
+    };
+    Ok(answer::object(200, wanted, json::to_vec(&document).into()))
+}
+
+fn root_paths(server: &ApiServer) -> Vec<String> {
+    let mut paths: Vec<String> = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"].map(str::to_owned).to_vec();
+    for (name, versions) in &server.documents.groups {
+        paths.push(format!("/apis/{name}"));
+        paths.extend(versions.iter().map(|v| format!("/apis/{name}/{v}")));
+    }
+    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    paths.sort();
+    paths
+}
+
+/// An answer with an entity tag, or 304 when the client has it already.
+fn with_tag(bytes: bytes::Bytes, content_type: &'static str, headers: &HeaderMap) -> Response<Body> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    let tag = format!("\"{}\"", digest.as_ref().iter().map(|b| format!("{b:02X}")).collect::<String>());
+    let same = header_text(headers, header::IF_NONE_MATCH) == tag;
+    let mut response =
+        if same { answer::typed(304, content_type, answer::whole("")) } else { answer::typed(200, content_type, answer::whole(bytes)) };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn openapi_index(server: &ApiServer) -> Value {
+    let mut paths = Map::new();
+    let mut names = vec!["api/v1".to_owned()];
+    for (group, versions) in &server.documents.groups {
+        names.extend(versions.iter().map(|v| format!("apis/{group}/{v}")));
+    }
+    for name in names {
+        let hash = openapi_document(server, &name).map(|d| d.0.clone()).unwrap_or_default();
+        let url = format!("/openapi/v3/{name}?hash={hash}");
+        paths.insert(name, map([("serverRelativeURL", url.into())]));
+    }
+    map([("paths", paths.into())])
+}
+
+fn openapi_document(server: &ApiServer, name: &str) -> Option<Arc<(String, bytes::Bytes)>> {
+    if let Some(found) = server.documents.openapi.lock().get(name) {
+        return Some(found.clone());
+    }
+    let document = match name {
+        "v2" => openapi::v2(&server.catalogue, &server.config.version),
+        "api/v1" => openapi::v3(&server.catalogue, &GroupVersion::parse("v1"), &server.config.version),
+        _ => {
+            let gv = GroupVersion::parse(name.strip_prefix("apis/")?);
+            if !server.catalogue.has_version(&gv) {
+                return None;
+            }
+            openapi::v3(&server.catalogue, &gv, &server.config.version)
+        }
+    };
+    let bytes = json::to_vec(&document);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    let hash: String = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
+    let made = Arc::new((hash, bytes.into()));
+    server.documents.openapi.lock().insert(name.to_owned(), Arc::clone(&made));
+    Some(made)
+}

@@ -1,0 +1,103 @@
+//! The server as a transport for components in its own process: the same pipeline, no network, shared bytes.
+
+use crate::request::{Query, RequestInfo};
+use crate::server::{ApiServer, Incoming};
+use crate::user::User;
+use crate::watching::Item;
+use crate::authz;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use trireme_client::{Error, Request, Response, Selection, Transport, WatchEvent, WatchStream};
+use trireme_schema::Status;
+
+/// Calls of one user.
+#[derive(Clone)]
+pub struct InProcess {
+    server: Arc<ApiServer>,
+    user: Arc<User>,
+}
+
+impl ApiServer {
+    /// A transport whose calls are those of a user.
+    pub fn transport(self: &Arc<Self>, user: User) -> InProcess {
+        InProcess { server: self.clone(), user: Arc::new(user) }
+    }
+}
+
+impl Transport for InProcess {
+    fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, Error>> {
+        let (server, user) = (self.server.clone(), self.user.clone());
+        async move {
+            let query = Query::parse(request.uri().query().unwrap_or_default());
+            let info = RequestInfo::read(request.method(), request.uri().path(), &query);
+            let accept = crate::server::header_text(request.headers(), http::header::ACCEPT);
+            let (parts, body) = request.into_parts();
+            let request = http::Request::from_parts(parts, Incoming::Whole(body));
+            let response = server.serve(request, info, query, user, &accept).await;
+            let (parts, body) = response.into_parts();
+            let bytes = match body.collect().await {
+                Ok(collected) => collected.to_bytes(),
+                Err(never) => match never {},
+            };
+            Ok(Response::from_parts(parts, bytes))
+        }
+        .boxed()
+    }
+
+    fn watch(&self, selection: Selection, since: Option<String>) -> WatchStream {
+        let (server, user) = (self.server.clone(), self.user.clone());
+        futures::stream::once(open(server, user, selection, since))
+            .map(|opened| match opened {
+                Ok(events) => events,
+                Err(status) => futures::stream::iter([Err(error(&status))]).boxed(),
+            })
+            .flatten()
+            .boxed()
+    }
+}
+
+fn error(status: &Status) -> Error {
+    let code = http::StatusCode::from_u16(status.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    Error::from_answer(code, &trireme_schema::json::to_vec(&status.to_value()))
+}
+
+async fn open(
+    server: Arc<ApiServer>,
+    user: Arc<User>,
+    selection: Selection,
+    since: Option<String>,
+) -> Result<BoxStream<'static, Result<WatchEvent, Error>>, Status> {
+    let escape = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let mut query = String::from("watch=true&allowWatchBookmarks=true");
+    if let Some(labels) = &selection.labels {
+        query.push_str(&format!("&labelSelector={}", escape(labels)));
+    }
+    if let Some(fields) = &selection.fields {
+        query.push_str(&format!("&fieldSelector={}", escape(fields)));
+    }
+    match &since {
+        Some(since) => query.push_str(&format!("&resourceVersion={}", escape(since))),
+        None => query.push_str("&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"),
+    }
+    let query = Query::parse(&query);
+    let info = RequestInfo::read(&http::Method::GET, &selection.collection, &query);
+    authz::authorize(&server, &user, &info)?;
+    let served = server.catalogue.find(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+    let watching = server.watch(served, &info.namespace, &query).await?;
+    let events = futures::stream::unfold(watching, |mut watching| async move {
+        let item = watching.next().await?;
+        let event = match &item {
+            Item::Added(_) | Item::Modified(_) => Ok(WatchEvent::Applied(watching.object(&item))),
+            Item::Deleted(_) | Item::Left(..) => Ok(WatchEvent::Deleted(watching.object(&item))),
+            Item::Bookmark(revision, end) => {
+                Ok(WatchEvent::Bookmark { resource_version: revision.to_string(), initial_events_end: *end })
+            }
+            Item::Failed(status) => Err(error(status)),
+        };
+        Some((event, watching))
+    });
+    Ok(events.boxed())
+}

@@ -1,0 +1,167 @@
+//! JSON Patch (RFC 6902) with pointers (RFC 6901).
+
+use trireme_schema::{Key, Status, Value, json};
+
+/// More operations than this are refused, as upstream does.
+const MOST: usize = 10_000;
+
+/// Applies a list of operations; all or nothing.
+pub(super) fn apply(patch: &Value, tree: Value) -> Result<Value, Status> {
+    let Some(operations) = patch.as_array() else {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type jsonpatch.Patch",
+            patch.json_type()
+        )));
+    };
+    if operations.len() > MOST {
+        return Err(Status::too_large(format!(
+            "The allowed maximum operations in a JSON patch is {MOST}, got {}",
+            operations.len()
+        )));
+    }
+    let mut tree = tree;
+    for operation in operations {
+        step(operation, &mut tree).map_err(|why| {
+            let mut status = Status::failure(422, "Invalid", format!("the server rejected our request due to an error in our request: {why}"));
+            status.details = Some(Box::default());
+            status
+        })?;
+    }
+    Ok(tree)
+}
+
+fn step(operation: &Value, tree: &mut Value) -> Result<(), String> {
+    let op = operation.str_at(&["op"]);
+    let path = operation.get("path").and_then(Value::as_str).ok_or("operation has no path")?;
+    let value = || operation.get("value").cloned().ok_or_else(|| format!("{op} operation has no value"));
+    let from = || operation.get("from").and_then(Value::as_str).ok_or_else(|| format!("{op} operation has no from"));
+    match op {
+        "add" => add(tree, path, value()?),
+        "remove" => remove(tree, path).map(drop),
+        "replace" => {
+            let new = value()?;
+            let place = find(tree, path).ok_or_else(|| missing("replace", path))?;
+            *place = new;
+            Ok(())
+        }
+        "move" => {
+            let taken = remove(tree, from()?)?;
+            add(tree, path, taken)
+        }
+        "copy" => {
+            let copied = find(tree, from()?).cloned().ok_or_else(|| missing("copy", path))?;
+            add(tree, path, copied)
+        }
+        "test" => {
+            let want = operation.get("value").cloned().unwrap_or_default();
+            match find(tree, path) {
+                Some(found) if same(found, &want) => Ok(()),
+                None if want.is_null() => Ok(()),
+                _ => Err(format!("testing value {path} failed")),
+            }
+        }
+        other => Err(format!("unexpected kind: {other}")),
+    }
+}
+
+fn missing(op: &str, path: &str) -> String {
+    format!("{op} operation does not apply: doc is missing key: {path}")
+}
+
+/// Numbers are equal when they are the same number, whatever their form.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => *a as f64 == *b,
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w)))
+        }
+        _ => json::to_vec(a) == json::to_vec(b),
+    }
+}
+
+fn tokens(path: &str) -> Result<Vec<String>, String> {
+    match path.strip_prefix('/') {
+        Some(rest) => Ok(rest.split('/').map(|t| t.replace("~1", "/").replace("~0", "~")).collect()),
+        None if path.is_empty() => Ok(Vec::new()),
+        None => Err(format!("path {path:?} does not start with a slash")),
+    }
+}
+
+fn position(token: &str, length: usize) -> Option<usize> {
+    let plain = token == "0" || !token.starts_with('0');
+    let n = token.bytes().all(|b| b.is_ascii_digit()).then(|| token.parse::<usize>().ok())??;
+    (plain && n < length).then_some(n)
+}
+
+fn follow<'a>(mut value: &'a mut Value, tokens: &[String]) -> Option<&'a mut Value> {
+    for token in tokens {
+        value = match value {
+            Value::Object(map) => map.get_mut(token)?,
+            Value::Array(items) => {
+                let i = position(token, items.len())?;
+                items.get_mut(i)?
+            }
+            _ => return None,
+        };
+    }
+    Some(value)
+}
+
+fn find<'a>(tree: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    follow(tree, &tokens(path).ok()?)
+}
+
+fn add(tree: &mut Value, path: &str, value: Value) -> Result<(), String> {
+    let tokens = tokens(path)?;
+    let Some((last, way)) = tokens.split_last() else {
+        *tree = value;
+        return Ok(());
+    };
+    match follow(tree, way).ok_or_else(|| missing("add", path))? {
+        Value::Object(map) => drop(map.insert(Key::from(last.as_str()), value)),
+        Value::Array(items) if last == "-" => items.push(value),
+        Value::Array(items) => {
+            let i = position(last, items.len() + 1).ok_or_else(|| format!("add operation does not apply: doc is missing path: {path:?}: invalid array index"))?;
+            items.insert(i, value);
+        }
+        _ => return Err(missing("add", path)),
+    }
+    Ok(())
+}
+
+fn remove(tree: &mut Value, path: &str) -> Result<Value, String> {
+    let tokens = tokens(path)?;
+    let Some((last, way)) = tokens.split_last() else { return Ok(std::mem::take(tree)) };
+    let gone = match follow(tree, way) {
+        Some(Value::Object(map)) => map.remove(last),
+        Some(Value::Array(items)) => position(last, items.len()).map(|i| items.remove(i)),
+        _ => None,
+    };
+    gone.ok_or_else(|| missing("remove", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patched(tree: &str, patch: &str) -> Result<String, Status> {
+        let read = |text: &str| json::parse(text.as_bytes()).unwrap();
+        apply(&read(patch), read(tree)).map(|v| json::to_string(&v))
+    }
+
+    #[test]
+    fn operations_do_what_the_rfc_says() {
+        let all = r#"[{"op":"add","path":"/a/1","value":9},{"op":"remove","path":"/b"},{"op":"copy","from":"/a/0","path":"/c~1d"},{"op":"test","path":"/c~1d","value":1}]"#;
+        assert_eq!(patched(r#"{"a":[1,2],"b":{}}"#, all).unwrap(), r#"{"a":[1,9,2],"c/d":1}"#);
+        for bad in [
+            r#"[{"op":"remove","path":"/x"}]"#,
+            r#"[{"op":"add","path":"/a/7","value":1}]"#,
+            r#"[{"op":"test","path":"/a/0","value":2}]"#,
+            r#"[{"op":"fly","path":"/a"}]"#,
+            r#"{}"#,
+        ] {
+            assert!(patched(r#"{"a":[1,2]}"#, bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! Create, read, update, delete: the same for every kind.
+
+use crate::admission::{self, Attributes, Operation};
+use crate::catalogue::Served;
+use crate::convert;
+use crate::managed;
+use crate::server::ApiServer;
+use crate::strategy;
+use crate::user::User;
+use crate::validation;
+use bytes::Bytes;
+use std::sync::Arc;
+use trireme_schema::{Map, Status, Value, field, time};
+use trireme_store::{CommitError, Op, Record, Template, Txn};
+
+/// How a write is to be done.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    /// Nothing is stored.
+    pub dry_run: bool,
+    /// Who owns the fields that are written; empty for what the user agent says.
+    pub field_manager: String,
+}
+
+/// How something is to be deleted (`metav1.DeleteOptions`).
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    /// Nothing is stored.
+    pub dry_run: bool,
+    /// Seconds that a pod gets.
+    pub grace_period_seconds: Option<i64>,
+    /// `Orphan`, `Background`, `Foreground`.
+    pub propagation: Option<String>,
+    /// The object must have this UID.
+    pub uid: Option<String>,
+    /// The object must have this resourceVersion.
+    pub resource_version: Option<String>,
+}
+
+/// Who writes what, where.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The resource.
+    pub served: Arc<Served>,
+    /// The namespace; empty for cluster-scoped ones.
+    pub namespace: String,
+    /// The name; empty to create.
+    pub name: String,
+    /// The subresource; empty for the object.
+    pub subresource: String,
+    /// The user.
+    pub user: Arc<User>,
+}
+
+/// What a write came to.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The object as it is sent.
+    pub bytes: Bytes,
+    /// It was made, not changed.
+    pub created: bool,
+}
+
+/// What a deletion came to.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    /// The object's last or present state.
+    pub bytes: Bytes,
+    /// It is gone; otherwise it waits for its finalizers or its grace period.
+    pub gone: bool,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// How often a change is tried again when somebody else was faster.
+const ATTEMPTS: usize = 16;
+
+/// Changes an object: gets its present state, gives the new one.
+pub type Change<'a> = &'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync);
+
+/// What a refused commit is to a client.
+pub(crate) fn refused(error: CommitError) -> Status {
+    match error {
+        CommitError::Conflict { key, .. } => Status::conflict("", "", &key, "the object has been modified"),
+        CommitError::Busy => Status::too_many_requests("too many writes are waiting for the disk", 1),
+        CommitError::Disk { full: true, .. } => Status::failure(507, "InternalError", error.to_string()),
+        other => Status::internal(other),
+    }
+}
+
+impl Target {
+    fn group(&self) -> &str {
+        self.served.group()
+    }
+
+    fn not_found(&self) -> Status {
+        Status::not_found(self.group(), self.served.plural(), &self.name)
+    }
+
+    fn modified(&self) -> Status {
+        Status::modified(self.group(), self.served.plural(), &self.name)
+    }
+}
+
+impl ApiServer {
+    /// The stored record of an object.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn record(&self, target: &Target) -> Result<Arc<Record>, Status> {
+        let key = target.served.key(&target.namespace, &target.name);
+        self.store.get(&key).ok_or_else(|| target.not_found())
+    }
+
+    /// An object's bytes in the version of its target.
+    pub fn present(&self, served: &Served, record: &Record) -> Bytes {
+        match served.stored_as {
+            None => record.value.clone(),
+            Some(_) => convert::from_stored(record).into(),
+        }
+    }
+
+    /// An object read by its place; `None` when there is none.
+    pub fn read(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let served = self.catalogue.any_version(group, plural)?;
+        let record = self.store.get(&served.key(namespace, name))?;
+        Some(served.read(&record.value))
+    }
+
+    /// All objects of a resource (in a namespace, unless that is empty).
+    pub fn read_all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
+        let Some(served) = self.catalogue.any_version(group, plural) else { return Vec::new() };
+        let snapshot = self.store.topic(&served.topic).snapshot();
+        snapshot.range(&served.prefix(namespace), None).map(|r| served.read(&r.value)).collect()
+    }
+
+    /// The value with a hole for its resourceVersion.
+    fn template(&self, served: &Served, value: &mut Value) -> Template {
+        value.set_at(&["metadata", "resourceVersion"], "");
+        let bytes = match served.stored_as {
+            None => served.write(value),
+            Some(_) => convert::to_stored(value),
+        };
+        const MARK: &[u8] = b"\"resourceVersion\":\"";
+        match bytes.windows(MARK.len()).position(|w| w == MARK) {
+            Some(at) => Template::with_hole(bytes, at + MARK.len()),
+            None => Template::plain(bytes),
+        }
+    }
+
+    fn written(&self, served: &Served, records: &[Option<Arc<Record>>]) -> Bytes {
+        records.first().and_then(Option::as_ref).map_or_else(Bytes::new, |r| self.present(served, r))
+    }
+
+    /// Creates an object.
+    ///
+    /// # Errors
+    /// What admission, validation or the store refuse.
+    pub async fn create(&self, target: &Target, mut object: Value, options: &WriteOptions) -> Result<Written, Status> {
+        let served = &target.served;
+        self.check_place(target, &mut object)?;
+        strategy::name_generated(&mut object);
+        let mut attributes = Attributes::new(self, target, Operation::Create, options.dry_run);
+        admission::mutate(&mut attributes, &mut object, None).await?;
+        before_create(served, &mut object);
+        strategy::prepare_create(self, target, &mut object)?;
+        let _allocation = self.allocations.lock().await;
+        strategy::allocate(self, target, &mut object, None)?;
+        let name = object.str_at(&["metadata", "name"]).to_owned();
+        managed::written(served, &target.subresource, None, &mut object, &options.field_manager);
+        let errors = validation::create(self, served, &object);
+        if !errors.is_empty() {
+            return Err(Status::invalid(target.group(), served.kind(), &name, &errors));
+        }
+        admission::validate(&attributes, &object, None).await?;
+        let template = self.template(served, &mut object);
+        if options.dry_run {
+            if self.store.get(&served.key(&target.namespace, &name)).is_some() {
+                return Err(Status::already_exists(target.group(), served.plural(), &name));
+            }
+            object.remove_at(&["metadata", "resourceVersion"]);
+            return Ok(Written { bytes: served.write(&object).into(), created: true });
+        }
+        let txn = Txn::create(served.key(&target.namespace, &name), template);
+        let txn = if served.kind() == "Event" { txn.expiring(self.event_expiry()) } else { txn };
+        match self.store.commit(txn).await {
+            Ok(done) => Ok(Written { bytes: self.written(served, &done.records), created: true }),
+            Err(CommitError::Conflict { .. }) => {
+                Err(Status::already_exists(target.group(), served.plural(), &name))
+            }
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    /// Checks that the object belongs where it is put, and fills in its namespace.
+    fn check_place(&self, target: &Target, object: &mut Value) -> Result<(), Status> {
+        let served = &target.served;
+        let given = object.str_at(&["metadata", "namespace"]).to_owned();
+        if served.resource.namespaced {
+            if given.is_empty() {
+                object.set_at(&["metadata", "namespace"], target.namespace.as_str());
+            } else if given != target.namespace {
+                return Err(Status::bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request",
+                ));
+            }
+        } else if !given.is_empty() {
+            return Err(Status::bad_request("namespace may not be set on a cluster-scoped object"));
+        }
+        let name = object.str_at(&["metadata", "name"]);
+        if !target.name.is_empty() && !name.is_empty() && name != target.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                target.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Changes an object by a function that may be called again on a newer state.
+    ///
+    /// # Errors
+    /// What the function, admission, validation or the store refuse.
+    pub async fn update(&self, target: &Target, change: Change<'_>, options: &WriteOptions) -> Result<Written, Status> {
+        let served = &target.served;
+        let key = served.key(&target.namespace, &target.name);
+        for _ in 0..ATTEMPTS {
+            let record = self.store.get(&key).ok_or_else(|| target.not_found())?;
+            let old = self.old_value(served, &record);
+            let mut new = change(&old)?;
+            let asked = new.str_at(&["metadata", "resourceVersion"]).to_owned();
+            if !asked.is_empty() && asked != record.mod_revision.to_string() {
+                return Err(target.modified());
+            }
+            self.check_place(target, &mut new)?;
+            let uid = new.str_at(&["metadata", "uid"]).to_owned();
+            if !uid.is_empty() && uid != old.str_at(&["metadata", "uid"]) {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    old.str_at(&["metadata", "uid"])
+                );
+                return Err(Status::conflict(target.group(), served.plural(), &target.name, &why));
+            }
+            before_update(&old, &mut new);
+            let mut attributes = Attributes::new(self, target, Operation::Update, options.dry_run);
+            strategy::prepare_update(target, &old, &mut new);
+            admission::mutate(&mut attributes, &mut new, Some(&old)).await?;
+            let _allocation = self.allocations.lock().await;
+            strategy::allocate(self, target, &mut new, Some(&old))?;
+            managed::written(served, &target.subresource, Some(&old), &mut new, &options.field_manager);
+            let errors = validation::update(self, served, &target.subresource, &old, &new);
+            if !errors.is_empty() {
+                return Err(Status::invalid(target.group(), served.kind(), &target.name, &errors));
+            }
+            admission::validate(&attributes, &new, Some(&old)).await?;
+            new.set_at(&["metadata", "resourceVersion"], record.mod_revision.to_string());
+            if managed::same_but_for_times(&old, &new) {
+                return Ok(Written { bytes: self.present(served, &record), created: false });
+            }
+            let gone = is_finished(&new);
+            if options.dry_run {
+                return Ok(Written { bytes: served.write(&new).into(), created: false });
+            }
+            let template = self.template(served, &mut new);
+            let txn = if gone {
+                Txn::delete(key.clone(), record.mod_revision, Some(template))
+            } else {
+                let txn = Txn::update(key.clone(), record.mod_revision, template);
+                match record.expires {
+                    Some(_) => txn.expiring(self.event_expiry()),
+                    None => txn,
+                }
+            };
+            match self.store.commit(txn).await {
+                Ok(done) => return Ok(Written { bytes: self.written(served, &done.records), created: false }),
+                Err(CommitError::Conflict { .. }) if asked.is_empty() => {
+                    // What was in the way is not visible before it is on disk.
+                    tokio::task::yield_now().await;
+                }
+                Err(CommitError::Conflict { .. }) => return Err(target.modified()),
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        Err(target.modified())
+    }
+
+    fn old_value(&self, served: &Served, record: &Record) -> Value {
+        match served.stored_as {
+            None => served.read(&record.value),
+            Some(_) => served.read(&convert::from_stored(record)),
+        }
+    }
+
+    /// Deletes an object, or marks it to be deleted.
+    ///
+    /// # Errors
+    /// 404, 409 for preconditions, what admission refuses.
+    pub async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let served = &target.served;
+        let key = served.key(&target.namespace, &target.name);
+        for _ in 0..ATTEMPTS {
+            let record = self.store.get(&key).ok_or_else(|| target.not_found())?;
+            let old = self.old_value(served, &record);
+            let uid = old.str_at(&["metadata", "uid"]).to_owned();
+            let version = record.mod_revision.to_string();
+            let conflict = |why: String| Status::conflict(target.group(), served.plural(), &target.name, &why);
+            if let Some(want) = options.uid.as_ref().filter(|want| **want != uid) {
+                return Err(conflict(format!(
+                    "Precondition failed: UID in precondition: {want}, UID in object meta: {uid}"
+                )));
+            }
+            if let Some(want) = options.resource_version.as_ref().filter(|want| **want != version) {
+                return Err(conflict(format!(
+                    "Precondition failed: ResourceVersion in precondition: {want}, ResourceVersion in object meta: {version}"
+                )));
+            }
+            let attributes = Attributes::new(self, target, Operation::Delete, options.dry_run);
+            admission::validate(&attributes, &Value::Null, Some(&old)).await?;
+            let mut new = old.clone();
+            let gone = mark_deleted(served, &mut new, options);
+            if !gone && new == old {
+                return Ok(Deleted { bytes: self.present(served, &record), gone: false, uid });
+            }
+            if options.dry_run {
+                return Ok(Deleted { bytes: served.write(&new).into(), gone, uid });
+            }
+            let template = self.template(served, &mut new);
+            let txn = if gone {
+                Txn::delete(key.clone(), record.mod_revision, Some(template))
+            } else {
+                Txn::update(key.clone(), record.mod_revision, template)
+            };
+            match self.store.commit(txn).await {
+                Ok(done) => return Ok(Deleted { bytes: self.written(served, &done.records), gone, uid }),
+                Err(CommitError::Conflict { .. }) => tokio::task::yield_now().await,
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        Err(target.modified())
+    }
+
+    /// Writes several changes at one revision (a binding, say).
+    pub(crate) async fn commit(&self, txn: Txn) -> Result<(), CommitError> {
+        debug_assert!(txn.ops.iter().all(|op| matches!(op, Op::Put { .. } | Op::Delete { .. })));
+        self.store.commit(txn).await.map(drop)
+    }
+}
+
+/// Sets what every new object has.
+fn before_create(served: &Served, object: &mut Value) {
+    let Some(meta) = object.as_object_mut().map(|o| o.object("metadata")) else { return };
+    for gone in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+        meta.remove(gone);
+    }
+    meta.insert("uid", uuid::Uuid::new_v4().to_string());
+    meta.insert("creationTimestamp", time::now());
+    object.set_at(&["apiVersion"], served.resource.gv.to_string());
+    object.set_at(&["kind"], served.kind());
+}
+
+/// Keeps what an update cannot change.
+fn before_update(old: &Value, new: &mut Value) {
+    const KEPT: [&str; 7] = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+        "generateName",
+    ];
+    for name in KEPT {
+        match old.at(&["metadata", name]) {
+            Some(value) => new.set_at(&["metadata", name], value.clone()),
+            None => drop(new.remove_at(&["metadata", name])),
+        }
+    }
+    new.set_at(&["metadata", "name"], old.str_at(&["metadata", "name"]));
+    new.set_at(&["apiVersion"], old.str_at(&["apiVersion"]));
+    new.set_at(&["kind"], old.str_at(&["kind"]));
+}
+
+/// Whether an object that is being deleted has nothing left to wait for.
+fn is_finished(object: &Value) -> bool {
+    let meta = |name| object.at(&["metadata", name]);
+    meta("deletionTimestamp").is_some()
+        && meta("finalizers").and_then(Value::as_array).is_none_or(<[Value]>::is_empty)
+        && meta("deletionGracePeriodSeconds").and_then(Value::as_int).unwrap_or_default() == 0
+        && (object.str_at(&["kind"]) != "Namespace" || object.list_at(&["spec", "finalizers"]).is_empty())
+}
+
+/// Changes an object as a deletion does; true when nothing holds it.
+fn mark_deleted(served: &Served, object: &mut Value, options: &DeleteOptions) -> bool {
+    let deleting = object.at(&["metadata", "deletionTimestamp"]).is_some();
+    let mut grace = 0;
+    if served.kind() == "Pod" {
+        let own = object.int_at(&["spec", "terminationGracePeriodSeconds"]).unwrap_or(30);
+        grace = options.grace_period_seconds.unwrap_or(own).max(0);
+        let phase = object.str_at(&["status", "phase"]);
+        if object.str_at(&["spec", "nodeName"]).is_empty() || matches!(phase, "Failed" | "Succeeded") {
+            grace = 0;
+        }
+    }
+    let finalizers = object.as_object_mut().map(|o| o.object("metadata")).map(finalizer_list).unwrap_or_default();
+    let mut wanted: Vec<Value> = finalizers.clone();
+    let change = |list: &mut Vec<Value>, name: &str, there: bool| {
+        list.retain(|f| f.as_str() != Some(name));
+        if there {
+            list.push(name.into());
+        }
+    };
+    match options.propagation.as_deref() {
+        Some("Orphan") => {
+            change(&mut wanted, "foregroundDeletion", false);
+            change(&mut wanted, "orphan", true);
+        }
+        Some("Foreground") => {
+            change(&mut wanted, "orphan", false);
+            change(&mut wanted, "foregroundDeletion", true);
+        }
+        Some("Background") => {
+            change(&mut wanted, "orphan", false);
+            change(&mut wanted, "foregroundDeletion", false);
+        }
+        _ => {}
+    }
+    if wanted != finalizers {
+        if wanted.is_empty() {
+            object.remove_at(&["metadata", "finalizers"]);
+        } else {
+            object.set_at(&["metadata", "finalizers"], Value::Array(wanted.clone()));
+        }
+    }
+    let held = !wanted.is_empty()
+        || grace > 0
+        || (served.kind() == "Namespace" && !object.list_at(&["spec", "finalizers"]).is_empty());
+    let now = jiff::Timestamp::now();
+    let until = now + jiff::SignedDuration::from_secs(grace.min(i64::from(i32::MAX)));
+    if deleting {
+        // A grace period can only be cut short.
+        let present = object.int_at(&["metadata", "deletionGracePeriodSeconds"]).unwrap_or_default();
+        if grace < present {
+            object.set_at(&["metadata", "deletionTimestamp"], time::seconds(until));
+            object.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);
+        }
+        let left = object.int_at(&["metadata", "deletionGracePeriodSeconds"]).unwrap_or_default();
+        let namespace = served.kind() == "Namespace" && !object.list_at(&["spec", "finalizers"]).is_empty();
+        return wanted.is_empty() && left == 0 && !namespace;
+    }
+    if held {
+        object.set_at(&["metadata", "deletionTimestamp"], time::seconds(until));
+        object.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);
+        if let Some(generation) = object.int_at(&["metadata", "generation"]) {
+            object.set_at(&["metadata", "generation"], generation + 1);
+        }
+        if served.kind() == "Namespace" {
+            object.set_at(&["status", "phase"], "Terminating");
+        }
+    }
+    !held
+}
+
+fn finalizer_list(meta: &mut Map) -> Vec<Value> {
+    meta.get("finalizers").and_then(Value::as_array).map(<[Value]>::to_vec).unwrap_or_default()
+}
+
+/// The error for a name that is missing.
+pub(crate) fn name_required() -> field::Error {
+    field::Error::required(&field::Path::new("metadata.name"), "name or generateName is required")
+}

@@ -1,0 +1,636 @@
+//! Requests about resources: from HTTP to the registry and back.
+
+use crate::admission::{self, Attributes, Operation};
+use crate::answer::{self, Body};
+use crate::body::{self, FieldValidation};
+use crate::catalogue::Served;
+use crate::list::{self, Page};
+use crate::managed;
+use crate::media::{Form, Shape, Wanted};
+use crate::patch;
+use crate::registry::{DeleteOptions, Target, WriteOptions, Written};
+use crate::request::{Query, RequestInfo};
+use crate::selection::Selection;
+use crate::server::{ApiServer, Incoming, header_text};
+use crate::user::User;
+use crate::watching::{Item, Watching};
+use crate::{reviews, subresources, table};
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use std::sync::Arc;
+use trireme_schema::{Map, Status, Value, builtin, json};
+
+/// Whether a request is answered by a stream that may last.
+pub fn is_stream(info: &RequestInfo, query: &Query) -> bool {
+    matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy")
+        || (info.subresource == "log" && query.flag("follow"))
+}
+
+/// Answers a request about a resource.
+///
+/// # Errors
+/// Whatever goes wrong, as a Status.
+pub async fn answer(
+    server: &Arc<ApiServer>,
+    request: Request<Incoming>,
+    info: &RequestInfo,
+    query: &Query,
+    user: Arc<User>,
+    wanted: Wanted,
+) -> Result<Response<Body>, Status> {
+    let Some(served) = server.catalogue.find(&info.group, &info.version, &info.resource) else {
+        return Err(Status::no_such_path());
+    };
+    if served.resource.namespaced == info.namespace.is_empty() && !(served.resource.namespaced && info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch"))
+        && !(served.kind() == "Namespace" || !served.resource.namespaced && info.namespace.is_empty())
+    {
+        if info.verb == "create" && served.resource.namespaced {
+            return Err(Status::bad_request("an empty namespace may not be set during creation"));
+        }
+        return Err(Status::no_such_path());
+    }
+    let namespace = if served.resource.namespaced { info.namespace.clone() } else { String::new() };
+    let target = Target {
+        served: served.clone(),
+        namespace,
+        name: info.name.clone(),
+        subresource: info.subresource.clone(),
+        user,
+    };
+    if !info.subresource.is_empty() && !served.has_subresource(&info.subresource) {
+        return Err(Status::no_such_path());
+    }
+    let allowed = if info.subresource.is_empty() {
+        served.resource.verbs.iter().any(|v| *v == info.verb)
+    } else {
+        let subresource = served.resource.subresources.iter().find(|s| s.name == info.subresource);
+        subresource.is_some_and(|s| s.verbs.iter().any(|v| *v == info.verb))
+            || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward")
+    };
+    if !allowed {
+        return Err(Status::method_not_allowed("", "", "").with_message("the server does not allow this method on the requested resource"));
+    }
+    if let Some(response) = reviews::answer(server, &target, info).await? {
+        return response.finish(server, request, query, wanted).await;
+    }
+    if subresources::is_special(&target) {
+        return subresources::answer(server, request, info, query, &target, wanted).await;
+    }
+    match info.verb.as_str() {
+        "get" => {
+            let asked = list::revision(query.get("resourceVersion"))?;
+            server.reach(asked.unwrap_or(0)).await?;
+            let record = server.record(&target)?;
+            show(server, &target, 200, server.present(served, &record), query, wanted)
+        }
+        "list" => list_answer(server, &target, query, wanted).await,
+        "watch" => {
+            let watching = server.watch(served, &target.namespace, query).await?;
+            Ok(watch_answer(watching, query, wanted))
+        }
+        "create" => {
+            let headers = request.headers().clone();
+            let bytes = request.into_body().read().await?;
+            let validation = FieldValidation::read(query)?;
+            let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
+            let mut target = target;
+            target.name = String::new();
+            let options = write_options(query, &headers)?;
+            let written = server.create(&target, object.value, &options).await?;
+            let response = show(server, &target, 201, written.bytes, query, wanted)?;
+            Ok(with_warnings(response, &object.warnings))
+        }
+        "update" => {
+            let headers = request.headers().clone();
+            let bytes = request.into_body().read().await?;
+            let validation = FieldValidation::read(query)?;
+            let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
+            let options = write_options(query, &headers)?;
+            let value = object.value;
+            let written = match server.update(&target, &|_| Ok(value.clone()), &options).await {
+                Err(status) if status.code == 404 && creates_on_update(served) => {
+                    let target = Target { name: String::new(), ..target.clone() };
+                    server.create(&target, value.clone(), &options).await?
+                }
+                other => other?,
+            };
+            let response = show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
+            Ok(with_warnings(response, &object.warnings))
+        }
+        "patch" => {
+            let headers = request.headers().clone();
+            let bytes = request.into_body().read().await?;
+            let (written, warnings) = patched(server, &target, &bytes, &headers, query).await?;
+            let response = show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
+            Ok(with_warnings(response, &warnings))
+        }
+        "delete" => {
+            let headers = request.headers().clone();
+            let bytes = request.into_body().read().await?;
+            let options = delete_options(&bytes, &headers, query)?;
+            let deleted = server.delete(&target, &options).await?;
+            if deleted.gone && !returns_object(served) {
+                return Ok(answer::failure(&gone(&target, &deleted.uid), wanted));
+            }
+            show(server, &target, 200, deleted.bytes, query, wanted)
+        }
+        "deletecollection" => {
+            let headers = request.headers().clone();
+            let bytes = request.into_body().read().await?;
+            let options = delete_options(&bytes, &headers, query)?;
+            delete_all(server, &target, &options, query, wanted).await
+        }
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// Kinds that an update may create.
+fn creates_on_update(served: &Served) -> bool {
+    matches!(
+        (served.group(), served.kind()),
+        ("coordination.k8s.io", "Lease") | ("", "Endpoints" | "Event" | "LimitRange" | "Service") | ("events.k8s.io", _)
+            | ("rbac.authorization.k8s.io", _)
+    )
+}
+
+/// Kinds whose last state answers their deletion; for others it is a Status.
+fn returns_object(served: &Served) -> bool {
+    matches!(
+        served.kind(),
+        "Pod" | "PodTemplate"
+            | "ResourceQuota"
+            | "ServiceAccount"
+            | "PersistentVolume"
+            | "PersistentVolumeClaim"
+            | "StorageClass"
+            | "VolumeAttachment"
+            | "CSINode"
+            | "CSIDriver"
+            | "CSIStorageCapacity"
+            | "Service"
+    )
+}
+
+fn gone(target: &Target, uid: &str) -> Status {
+    let mut status = Status::failure(200, "", "");
+    status.details = Some(Box::new(trireme_schema::Details {
+        name: target.name.clone(),
+        group: target.served.group().to_owned(),
+        kind: target.served.plural().to_owned(),
+        uid: uid.to_owned(),
+        ..trireme_schema::Details::default()
+    }));
+    status
+}
+
+/// The options of a write, from the query.
+pub(crate) fn write_options(query: &Query, headers: &HeaderMap) -> Result<WriteOptions, Status> {
+    let dry_run = dry_run(query.all("dryRun"))?;
+    let field_manager = match query.get("fieldManager") {
+        "" => agent(headers),
+        name if name.len() > 128 => {
+            let path = trireme_schema::field::Path::new("fieldManager");
+            let error = trireme_schema::field::Error::too_long(&path, 128);
+            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &[error]));
+        }
+        name => name.to_owned(),
+    };
+    Ok(WriteOptions { dry_run, field_manager })
+}
+
+fn dry_run(values: &[String]) -> Result<bool, Status> {
+    match values.iter().find(|v| *v != "All" && !v.is_empty()) {
+        Some(other) => {
+            let path = trireme_schema::field::Path::new("dryRun");
+            let error = trireme_schema::field::Error::not_supported(&path, other.as_str(), &["All"]);
+            Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &[error]))
+        }
+        None => Ok(values.iter().any(|v| v == "All")),
+    }
+}
+
+/// The program's name, for who does not say who he is.
+fn agent(headers: &HeaderMap) -> String {
+    let agent = header_text(headers, header::USER_AGENT);
+    let name = agent.split('/').next().unwrap_or_default();
+    if name.is_empty() { "unknown".to_owned() } else { name.chars().take(128).collect() }
+}
+
+fn delete_options(bytes: &Bytes, headers: &HeaderMap, query: &Query) -> Result<DeleteOptions, Status> {
+    let mut options = DeleteOptions { dry_run: dry_run(query.all("dryRun"))?, ..DeleteOptions::default() };
+    let number = |text: &str| text.parse::<i64>().map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")));
+    if query.has("gracePeriodSeconds") {
+        options.grace_period_seconds = Some(number(query.get("gracePeriodSeconds"))?);
+    }
+    if query.has("propagationPolicy") {
+        options.propagation = Some(query.get("propagationPolicy").to_owned());
+    }
+    let mut orphan = query.has("orphanDependents").then(|| query.flag("orphanDependents"));
+    if !bytes.is_empty() {
+        let schema = builtin();
+        let Some(id) = schema.type_named("meta.v1.DeleteOptions") else { return Ok(options) };
+        let content_type = header_text(headers, header::CONTENT_TYPE);
+        // Any group's DeleteOptions is the same thing.
+        let tree = match crate::media::body_form(&content_type)? {
+            Form::Protobuf => {
+                let envelope = trireme_schema::proto::Envelope::open(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
+                trireme_schema::proto::decode(schema, id, &envelope.raw).map_err(|e| Status::bad_request(e.to_string()))?
+            }
+            Form::Yaml => trireme_schema::yaml::parse(&String::from_utf8_lossy(bytes)).map_err(|e| Status::bad_request(e.to_string()))?,
+            Form::Json => json::parse(bytes).map_err(|e| Status::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?,
+        };
+        let gv = trireme_schema::GroupVersion::parse("v1");
+        let value = body::finish(tree, Vec::new(), &gv, "DeleteOptions", id, FieldValidation::Ignore)?.value;
+        options.grace_period_seconds = value.int_at(&["gracePeriodSeconds"]).or(options.grace_period_seconds);
+        let text = |path: &[&str]| value.at(path).and_then(Value::as_str).map(str::to_owned);
+        options.propagation = text(&["propagationPolicy"]).or(options.propagation);
+        options.uid = text(&["preconditions", "uid"]);
+        options.resource_version = text(&["preconditions", "resourceVersion"]);
+        orphan = value.at(&["orphanDependents"]).and_then(Value::as_bool).or(orphan);
+        let list: Vec<String> = value.list_at(&["dryRun"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        options.dry_run |= dry_run(&list)?;
+    }
+    match (&options.propagation, orphan) {
+        (Some(policy), _) if !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground") => {
+            let path = trireme_schema::field::Path::new("propagationPolicy");
+            let error = trireme_schema::field::Error::not_supported(&path, policy.as_str(), &["Background", "Foreground", "Orphan"]);
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
+        }
+        (None, Some(true)) => options.propagation = Some("Orphan".into()),
+        (None, Some(false)) => options.propagation = Some("Background".into()),
+        _ => {}
+    }
+    Ok(options)
+}
+
+/// Applies a patch of any kind.
+pub(crate) async fn patched(
+    server: &Arc<ApiServer>,
+    target: &Target,
+    bytes: &Bytes,
+    headers: &HeaderMap,
+    query: &Query,
+) -> Result<(Written, Vec<String>), Status> {
+    let served = &target.served;
+    let kind = patch::Kind::read(&header_text(headers, header::CONTENT_TYPE))?;
+    let change = patch::parse(kind, bytes)?;
+    let validation = FieldValidation::read(query)?;
+    let gv = &served.resource.gv;
+    let mut options = write_options(query, headers)?;
+    let warnings = parking_lot::Mutex::new(Vec::new());
+    if kind == patch::Kind::Apply {
+        if query.get("fieldManager").is_empty() {
+            let path = trireme_schema::field::Path::new("fieldManager");
+            let error = trireme_schema::field::Error::required(&path, "is required for apply patch");
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+        }
+        let force = query.flag("force");
+        let manager = std::mem::take(&mut options.field_manager);
+        let mut applied = body::finish(change, Vec::new(), gv, served.kind(), served.id, validation)?;
+        if applied.value.at(&["metadata", "managedFields"]).is_some() {
+            return Err(Status::bad_request("metadata.managedFields must be nil"));
+        }
+        if applied.value.str_at(&["kind"]) != served.kind() || applied.value.str_at(&["apiVersion"]) != gv.to_string() {
+            return Err(Status::bad_request("apply patch must say apiVersion and kind of the object on the URL"));
+        }
+        if served.kind() == "Secret" {
+            body::secret_text(&mut applied.value);
+        }
+        let config = applied.value;
+        let merge = |live: &Value| {
+            let merged = managed::apply(served, &target.subresource, live, &config, &manager, force)?;
+            let mut object = body::finish(merged, Vec::new(), gv, served.kind(), served.id, FieldValidation::Ignore)?.value;
+            crate::defaults::apply(served.id, &mut object);
+            Ok(object)
+        };
+        let result = server.update(target, &merge, &options).await;
+        return match result {
+            Err(status) if status.code == 404 && target.subresource.is_empty() => {
+                let mut fresh = Value::object();
+                fresh.set_at(&["apiVersion"], gv.to_string());
+                fresh.set_at(&["kind"], served.kind());
+                let mut object = merge(&fresh)?;
+                object.set_at(&["metadata", "name"], target.name.as_str());
+                let target = Target { name: String::new(), ..target.clone() };
+                match server.create(&target, object, &options).await {
+                    // Somebody created it in between: then it is merged with what is there.
+                    Err(status) if status.reason == "AlreadyExists" => Err(Status::conflict(served.group(), served.plural(), "", &status.message)),
+                    other => other.map(|w| (w, applied.warnings)),
+                }
+            }
+            other => other.map(|w| (w, applied.warnings)),
+        };
+    }
+    let apply = |old: &Value| {
+        let tree = trireme_schema::encode::to_tree(served.schema(), served.id, old);
+        let tree = patch::apply(kind, &change, tree, served.id)?;
+        let mut object = body::finish(tree, Vec::new(), gv, served.kind(), served.id, validation)?;
+        crate::defaults::apply(served.id, &mut object.value);
+        if served.kind() == "Secret" {
+            body::secret_text(&mut object.value);
+        }
+        // A patch that does not speak of the version means any.
+        if object.value.str_at(&["metadata", "resourceVersion"]) == old.str_at(&["metadata", "resourceVersion"]) {
+            object.value.remove_at(&["metadata", "resourceVersion"]);
+        }
+        *warnings.lock() = object.warnings;
+        Ok(object.value)
+    };
+    let written = server.update(target, &apply, &options).await?;
+    let warnings = warnings.into_inner();
+    Ok((written, warnings))
+}
+
+async fn delete_all(
+    server: &Arc<ApiServer>,
+    target: &Target,
+    options: &DeleteOptions,
+    query: &Query,
+    wanted: Wanted,
+) -> Result<Response<Body>, Status> {
+    let selection = Selection::read(&target.served, query)?;
+    let page = server.page(&target.served, &target.namespace, query, &selection).await?;
+    let mut items = Vec::new();
+    for record in &page.records {
+        let (namespace, name) = place(&target.served, &record.key);
+        let one = Target { namespace, name, ..target.clone() };
+        match server.delete(&one, options).await {
+            Ok(deleted) => items.push(deleted.bytes),
+            Err(status) if status.code == 404 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let bytes = list_bytes(&target.served, page.revision, &page.next, page.remaining, &items);
+    Ok(answer::object(200, wanted, bytes.into()))
+}
+
+/// Namespace and name out of a key.
+pub(crate) fn place(served: &Served, key: &str) -> (String, String) {
+    let rest = key.strip_prefix(&format!("{}/", served.topic)).unwrap_or(key);
+    match rest.split_once('/') {
+        Some((namespace, name)) if served.resource.namespaced => (namespace.to_owned(), name.to_owned()),
+        _ => (String::new(), rest.to_owned()),
+    }
+}
+
+fn list_head(served: &Served, revision: i64, next: &str, remaining: Option<usize>) -> String {
+    let gv = &served.resource.gv;
+    let mut head = format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{gv}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"", served.kind());
+    if !next.is_empty() {
+        head.push_str(&format!(",\"continue\":\"{next}\""));
+        if let Some(n) = remaining.filter(|n| *n > 0) {
+            head.push_str(&format!(",\"remainingItemCount\":{n}"));
+        }
+    }
+    head.push_str("},\"items\":[");
+    head
+}
+
+/// An item of a list: without kind and version, which the list says.
+fn item<'a>(served: &Served, bytes: &'a Bytes) -> (&'static [u8], &'a [u8]) {
+    match bytes.strip_prefix(served.head.as_bytes()) {
+        Some([b',', rest @ ..]) => (b"{", rest),
+        _ => (b"", bytes),
+    }
+}
+
+fn list_bytes(served: &Served, revision: i64, next: &str, remaining: Option<usize>, items: &[Bytes]) -> Vec<u8> {
+    let mut out = list_head(served, revision, next, remaining).into_bytes();
+    out.reserve(items.iter().map(Bytes::len).sum::<usize>() + 2);
+    for (i, bytes) in items.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        let (open, rest) = item(served, bytes);
+        out.extend_from_slice(open);
+        out.extend_from_slice(rest);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// How much of a list is put into one piece of its body.
+const PIECE: usize = 64 << 10;
+
+async fn list_answer(server: &Arc<ApiServer>, target: &Target, query: &Query, wanted: Wanted) -> Result<Response<Body>, Status> {
+    let served = &target.served;
+    let selection = Selection::read(served, query)?;
+    let page = server.page(served, &target.namespace, query, &selection).await?;
+    match wanted.shape {
+        Shape::Table => {
+            let rows: Vec<Value> = page.records.iter().map(|r| row(served, &server.present(served, r), query)).collect();
+            Ok(answer::object(200, wanted, json::to_vec(&table_value(served, rows, &page_meta(&page))).into()))
+        }
+        Shape::PartialMetadata => {
+            let items = page.records.iter().map(|r| partial(served, &server.present(served, r), false)).collect();
+            let mut value = Value::object();
+            value.set_at(&["kind"], "PartialObjectMetadataList");
+            value.set_at(&["apiVersion"], "meta.k8s.io/v1");
+            value.set_at(&["metadata"], page_meta(&page));
+            value.set_at(&["items"], Value::Array(items));
+            Ok(answer::object(200, wanted, json::to_vec(&value).into()))
+        }
+        Shape::Object if wanted.form == Form::Json && !wanted.pretty => {
+            let head = list_head(served, page.revision, &page.next, page.remaining);
+            Ok(answer::typed(200, "application/json", list_stream(server, served, head, page.records)))
+        }
+        Shape::Object => {
+            let items: Vec<Bytes> = page.records.iter().map(|r| server.present(served, r)).collect();
+            let bytes = list_bytes(served, page.revision, &page.next, page.remaining, &items);
+            Ok(answer::object(200, wanted, bytes.into()))
+        }
+    }
+}
+
+fn list_stream(server: &Arc<ApiServer>, served: &Arc<Served>, head: String, records: Vec<Arc<trireme_store::Record>>) -> Body {
+    let (server, served) = (server.clone(), served.clone());
+    let state = (records.into_iter().peekable(), Some(head.into_bytes()), false);
+    let pieces = futures::stream::unfold(state, move |(mut records, mut piece, mut ended)| {
+        let (server, served) = (server.clone(), served.clone());
+        async move {
+            if ended {
+                return None;
+            }
+            let mut out = piece.take().unwrap_or_else(|| Vec::with_capacity(PIECE + 4096));
+            while out.len() < PIECE {
+                let Some(record) = records.next() else {
+                    out.extend_from_slice(b"]}");
+                    ended = true;
+                    break;
+                };
+                let bytes = server.present(&served, &record);
+                let (open, rest) = item(&served, &bytes);
+                out.extend_from_slice(open);
+                out.extend_from_slice(rest);
+                if records.peek().is_some() {
+                    out.push(b',');
+                }
+            }
+            Some((Bytes::from(out), (records, piece, ended)))
+        }
+    });
+    answer::streamed(pieces.boxed())
+}
+
+fn page_meta(page: &Page) -> Value {
+    let mut meta = Map::from_iter([("resourceVersion", page.revision.to_string())]);
+    if !page.next.is_empty() {
+        meta.insert("continue", page.next.as_str());
+        if let Some(n) = page.remaining {
+            meta.insert("remainingItemCount", n as i64);
+        }
+    }
+    Value::Object(meta)
+}
+
+fn table_value(served: &Served, rows: Vec<Value>, meta: &Value) -> Value {
+    let mut value = Value::object();
+    value.set_at(&["kind"], "Table");
+    value.set_at(&["apiVersion"], "meta.k8s.io/v1");
+    value.set_at(&["metadata"], meta.clone());
+    value.set_at(&["columnDefinitions"], table::columns(served));
+    value.set_at(&["rows"], Value::Array(rows));
+    value
+}
+
+fn row(served: &Served, bytes: &Bytes, query: &Query) -> Value {
+    let object = json::parse(bytes).unwrap_or_default();
+    let mut map = Map::from_iter([("cells", table::cells(served, &object))]);
+    match query.get("includeObject") {
+        "None" => {}
+        "Object" => drop(map.insert("object", object)),
+        _ => drop(map.insert("object", partial(served, bytes, true))),
+    }
+    Value::Object(map)
+}
+
+/// An object's metadata alone.
+fn partial(_served: &Served, bytes: &Bytes, with_kind: bool) -> Value {
+    let object = json::parse(bytes).unwrap_or_default();
+    let mut value = Value::object();
+    if with_kind {
+        value.set_at(&["kind"], "PartialObjectMetadata");
+        value.set_at(&["apiVersion"], "meta.k8s.io/v1");
+    }
+    value.set_at(&["metadata"], object.get("metadata").cloned().unwrap_or_default());
+    value
+}
+
+/// One object in the shape that is wanted.
+pub(crate) fn show(
+    _server: &ApiServer,
+    target: &Target,
+    status: u16,
+    bytes: Bytes,
+    query: &Query,
+    wanted: Wanted,
+) -> Result<Response<Body>, Status> {
+    let served = &target.served;
+    let bytes = match wanted.shape {
+        Shape::Object => bytes,
+        Shape::Table => {
+            let revision = json::parse(&bytes).unwrap_or_default().str_at(&["metadata", "resourceVersion"]).to_owned();
+            let meta = Value::Object(Map::from_iter([("resourceVersion", revision)]));
+            json::to_vec(&table_value(served, vec![row(served, &bytes, query)], &meta)).into()
+        }
+        Shape::PartialMetadata => json::to_vec(&partial(served, &bytes, true)).into(),
+    };
+    Ok(answer::object(status, wanted, bytes))
+}
+
+fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    for text in warnings {
+        let quoted = format!("299 - {}", trireme_schema::field::quote(text));
+        if let Ok(value) = HeaderValue::from_str(&quoted) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+fn watch_answer(watching: Watching, query: &Query, wanted: Wanted) -> Response<Body> {
+    let query = query.clone();
+    let served = watching.served().clone();
+    let first = true;
+    let pieces = futures::stream::unfold((watching, first), move |(mut watching, first)| {
+        let (query, served) = (query.clone(), served.clone());
+        async move {
+            let item = watching.next().await?;
+            let object = watching.object(&item);
+            let bytes = event_bytes(&served, &item, object, &query, wanted, first);
+            Some((bytes, (watching, false)))
+        }
+    });
+    let content_type = match wanted.form {
+        Form::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Form::Yaml | Form::Json => "application/json",
+    };
+    answer::typed(200, content_type, answer::streamed(pieces.boxed()))
+}
+
+/// One event as it is written to a watch stream.
+fn event_bytes(served: &Served, event: &Item, object: Bytes, query: &Query, wanted: Wanted, first: bool) -> Bytes {
+    let plain = matches!(event, Item::Failed(_));
+    let object: Bytes = match wanted.shape {
+        Shape::Object => object,
+        _ if plain => object,
+        Shape::PartialMetadata => json::to_vec(&partial(served, &object, true)).into(),
+        Shape::Table => {
+            let revision = json::parse(&object).unwrap_or_default().str_at(&["metadata", "resourceVersion"]).to_owned();
+            let meta = Value::Object(Map::from_iter([("resourceVersion", revision)]));
+            let rows = if matches!(event, Item::Bookmark(..)) { Vec::new() } else { vec![row(served, &object, query)] };
+            let mut table = table_value(served, rows, &meta);
+            // Columns are sent once.
+            if !first {
+                table.set_at(&["columnDefinitions"], Value::Null);
+            }
+            json::to_vec(&table).into()
+        }
+    };
+    if wanted.form == Form::Protobuf
+        && let Some(message) = answer::to_protobuf(&object)
+    {
+        // A length, then a WatchEvent: its type, and the object in its envelope.
+        let mut raw = Vec::with_capacity(message.len() + 8);
+        put(1, &message, &mut raw);
+        let mut watch_event = Vec::with_capacity(raw.len() + 16);
+        put(1, event.kind().as_bytes(), &mut watch_event);
+        put(2, &raw, &mut watch_event);
+        let envelope = trireme_schema::proto::Envelope {
+            api_version: "v1".into(),
+            kind: "WatchEvent".into(),
+            raw: watch_event,
+            content_type: String::new(),
+        };
+        let sealed = envelope.seal();
+        let mut out = Vec::with_capacity(sealed.len() + 4);
+        out.extend_from_slice(&(sealed.len() as u32).to_be_bytes());
+        out.extend_from_slice(&sealed);
+        return out.into();
+    }
+    let mut out = Vec::with_capacity(object.len() + 40);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(event.kind().as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(&object);
+    out.extend_from_slice(b"}\n");
+    out.into()
+}
+
+fn put(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(tag << 3 | 2);
+    let mut n = bytes.len();
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+    out.extend_from_slice(bytes);
+}
+
+/// Checks a request that opens a stream to a running object.
+pub(crate) async fn admit_connect(server: &ApiServer, target: &Target) -> Result<(), Status> {
+    let attributes = Attributes::new(server, target, Operation::Connect, false);
+    admission::validate(&attributes, &Value::Null, None).await
+}

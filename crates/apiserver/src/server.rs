@@ -1,0 +1,217 @@
+//! The server: its state, and the way of a request through it.
+
+use crate::allocate::Range;
+use crate::answer::{self, Body};
+use crate::authn::{Authenticator, Credentials};
+use crate::authz;
+use crate::catalogue::Catalogue;
+use crate::discovery;
+use crate::health;
+use crate::kubelet::Kubelets;
+use crate::media::Wanted;
+use crate::metrics::Metrics;
+use crate::request::{Query, RequestInfo};
+use crate::resources;
+use crate::user::User;
+use bytes::Bytes;
+use http::{Request, Response, header};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use trireme_schema::Status;
+use trireme_store::Store;
+
+/// What a server is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Ranges of cluster IPs; the first decides the default family.
+    pub service_ranges: Vec<Range>,
+    /// Where the server is reached, for the `kubernetes` service.
+    pub advertise_address: IpAddr,
+    /// The port of that.
+    pub advertise_port: u16,
+    /// The name of the cluster's DNS domain.
+    pub cluster_domain: String,
+    /// What `/version` says, such as `v1.36.0+trireme0.1.0`.
+    pub version: String,
+    /// PEM of the certificates that client certificates are checked against.
+    pub client_ca: String,
+    /// PEM of the certificates that the server's own is checked against.
+    pub server_ca: String,
+    /// PEM of the key that signs service-account tokens.
+    pub service_account_key: String,
+    /// Bearer tokens that stand for users.
+    pub static_tokens: Vec<(String, User)>,
+}
+
+/// Bodies larger than this are refused (etcd's limit is 1.5 MB; upstream's request limit 3 MB).
+pub const LARGEST_BODY: usize = 3 << 20;
+/// Requests that are no watch and no stream end by then.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+/// Events are kept for an hour.
+const EVENT_LIFE: u64 = 3600;
+
+/// The API server.
+pub struct ApiServer {
+    pub(crate) store: Store,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) config: Config,
+    pub(crate) authenticator: Authenticator,
+    /// Held from the choice of an address or port to its commit.
+    pub(crate) allocations: tokio::sync::Mutex<()>,
+    pub(crate) metrics: Metrics,
+    pub(crate) kubelets: Kubelets,
+    pub(crate) documents: discovery::Documents,
+    pub(crate) stopping: tokio_util::sync::CancellationToken,
+}
+
+impl ApiServer {
+    /// A server on a store, with the objects that every cluster has.
+    ///
+    /// # Errors
+    /// When a key cannot be used or the store refuses.
+    pub async fn open(store: Store, config: Config, kubelets: Kubelets) -> Result<Arc<Self>, StartError> {
+        let catalogue = Catalogue::builtin();
+        let authenticator = Authenticator::new(&config).map_err(StartError::Key)?;
+        let documents = discovery::Documents::new(&catalogue);
+        let server = Arc::new(Self {
+            store,
+            catalogue,
+            authenticator,
+            allocations: tokio::sync::Mutex::new(()),
+            metrics: Metrics::default(),
+            kubelets,
+            documents,
+            stopping: tokio_util::sync::CancellationToken::new(),
+            config,
+        });
+        crate::bootstrap::ensure(&server).await.map_err(StartError::Bootstrap)?;
+        Ok(server)
+    }
+
+    /// When an event that is written now goes.
+    pub(crate) fn event_expiry(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() + EVENT_LIFE
+    }
+
+    /// Ends watches, so that connections can be drained.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Answers a request from the network.
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Credentials) -> Response<Body> {
+        let started = Instant::now();
+        let accept = header_text(request.headers(), header::ACCEPT);
+        let user = match self.authenticator.authenticate(self, request.headers(), &peer).await {
+            Ok(user) => user,
+            Err(status) => return answer::failure(&status, Wanted::default()),
+        };
+        let user = match authz::impersonated(self, user, request.headers()) {
+            Ok(user) => Arc::new(user),
+            Err(status) => return answer::failure(&status, Wanted::default()),
+        };
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::read(request.method(), request.uri().path(), &query);
+        let (verb, resource) = (info.verb.clone(), info.resource.clone());
+        let response = self.serve(request, info, query, user, &accept).await;
+        self.metrics.request(&verb, &resource, response.status().as_u16(), started.elapsed());
+        response
+    }
+
+    /// Answers a request of a known user.
+    pub async fn serve(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        info: RequestInfo,
+        query: Query,
+        user: Arc<User>,
+        accept: &str,
+    ) -> Response<Body> {
+        let Some(wanted) = Wanted::negotiate(accept) else {
+            let status = Status::not_acceptable(crate::media::SUPPORTED);
+            return answer::failure(&status, Wanted::default());
+        };
+        let pretty = query.flag("pretty") || (!query.has("pretty") && is_by_hand(request.headers()));
+        let wanted = Wanted { pretty: wanted.pretty || pretty, ..wanted };
+        let long = info.verb == "watch" || resources::is_stream(&info, &query);
+        let work = self.dispatch(request, &info, &query, user, wanted);
+        let result = if long {
+            work.await
+        } else {
+            match tokio::time::timeout(REQUEST_DEADLINE, work).await {
+                Ok(result) => result,
+                Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
+            }
+        };
+        result.unwrap_or_else(|status| answer::failure(&status, wanted))
+    }
+
+    async fn dispatch(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        info: &RequestInfo,
+        query: &Query,
+        user: Arc<User>,
+        wanted: Wanted,
+    ) -> Result<Response<Body>, Status> {
+        authz::authorize(self, &user, info)?;
+        if !info.is_resource {
+            return match health::answer(self, info, query) {
+                Some(response) => Ok(response),
+                None => discovery::answer(self, info, request.headers(), wanted),
+            };
+        }
+        resources::answer(self, request, info, query, user, wanted).await
+    }
+}
+
+/// A request's body: from the network, or whole from a caller in process.
+pub enum Incoming {
+    /// From the network; upgrades can be had from the request's extensions.
+    Network(hyper::body::Incoming),
+    /// From this process.
+    Whole(Bytes),
+}
+
+impl Incoming {
+    /// Reads the body, up to the limit.
+    ///
+    /// # Errors
+    /// 413 for a body beyond it, 400 for one that breaks off.
+    pub async fn read(self) -> Result<Bytes, Status> {
+        use http_body_util::{BodyExt, Limited};
+        let too_large = || Status::too_large(format!("limit is {LARGEST_BODY}"));
+        match self {
+            Incoming::Whole(bytes) if bytes.len() > LARGEST_BODY => Err(too_large()),
+            Incoming::Whole(bytes) => Ok(bytes),
+            Incoming::Network(body) => match Limited::new(body, LARGEST_BODY).collect().await {
+                Ok(collected) => Ok(collected.to_bytes()),
+                Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+                Err(error) => Err(Status::bad_request(format!("unable to read the request body: {error}"))),
+            },
+        }
+    }
+}
+
+/// A browser or `curl`: upstream indents for them.
+fn is_by_hand(headers: &http::HeaderMap) -> bool {
+    let agent = header_text(headers, header::USER_AGENT);
+    agent.starts_with("curl") || agent.starts_with("Wget") || agent.starts_with("Mozilla/5.0")
+}
+
+/// A header's text; empty when absent or no text.
+pub(crate) fn header_text(headers: &http::HeaderMap, name: header::HeaderName) -> String {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// The server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A key is unusable.
+    #[error("the service-account key cannot be used: {0}")]
+    Key(String),
+    /// The objects that every cluster has cannot be written.
+    #[error("cannot write the cluster's first objects: {0}")]
+    Bootstrap(Status),
+}
