@@ -9,6 +9,10 @@ use super::digest::{Digest, Hasher};
 use super::error::{ImageError, Result};
 use super::files;
 
+const PARTIAL: &str = ".partial";
+const COMING: &str = ".coming";
+const GOING: &str = ".going";
+
 /// Content by digest. All its work is blocking.
 #[derive(Debug, Clone)]
 pub struct BlobStore {
@@ -81,7 +85,7 @@ impl BlobStore {
 
     /// Begins or goes on with content whose digest is known. What an earlier attempt left is read to go on hashing.
     pub fn resume(&self, digest: Digest) -> Result<Ingest> {
-        let path = self.ingest.join(format!("{}.partial", digest.hex()));
+        let path = self.ingest.join(format!("{}{PARTIAL}", digest.hex()));
         let open = || -> io::Result<Ingest> {
             let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
             let mut hasher = Hasher::default();
@@ -93,7 +97,7 @@ impl BlobStore {
 
     /// Begins content whose digest is not known yet.
     pub fn fresh(&self) -> Result<Ingest> {
-        let path = self.ingest.join(format!("{}.new", random_name()));
+        let path = self.ingest.join(format!("{}{COMING}", random_name()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
         let file = file.map_err(|error| ImageError::io("create", &path, error))?;
         Ok(Ingest { file, path, hasher: Hasher::default(), written: 0 })
@@ -119,11 +123,31 @@ impl BlobStore {
         self.adopt(ingest, digest)
     }
 
-    /// Ends content whose digest nobody foretold.
-    pub fn commit_as_is(&self, ingest: Ingest) -> Result<(Digest, u64)> {
-        let (digest, size) = (ingest.hasher.clone().finish(), ingest.written);
-        self.adopt(ingest, digest)?;
-        Ok((digest, size))
+    /// Ends content whose digest nobody foretold; it is [`Ingest::digest`].
+    pub fn commit_as_is(&self, ingest: Ingest) -> Result<()> {
+        let digest = ingest.digest();
+        self.adopt(ingest, digest)
+    }
+
+    /// Takes a blob's name away and tells its size; `sweep_ingest` frees the space.
+    pub fn drop_name(&self, digest: Digest) -> Result<u64> {
+        let size = self.size(digest).unwrap_or(0);
+        let (from, to) = (self.path(digest), self.ingest.join(format!("{}{GOING}", random_name())));
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::io("rename", &from, error)),
+            _ => Ok(size),
+        }
+    }
+
+    /// Frees the space of blobs whose names were taken away.
+    pub fn sweep_dropped(&self) -> Result<()> {
+        let listing = fs::read_dir(&self.ingest).map_err(|error| ImageError::io("list", &self.ingest, error))?;
+        for entry in listing.flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.ends_with(GOING)) {
+                files::remove_file(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn adopt(&self, ingest: Ingest, digest: Digest) -> Result<()> {
@@ -152,14 +176,27 @@ impl BlobStore {
         Ok(blobs)
     }
 
+    /// Throws away what an earlier process left, but for half-fetched content: that is gone on with. Only for the time
+    /// before anybody else works here.
+    pub fn sweep(&self) -> Result<()> {
+        let listing = fs::read_dir(&self.ingest).map_err(|error| ImageError::io("list", &self.ingest, error))?;
+        for entry in listing.flatten() {
+            if !entry.file_name().to_str().is_some_and(|name| name.ends_with(PARTIAL)) {
+                files::remove_file(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Throws away half-fetched content that `keep` does not want; returns the bytes freed.
-    pub fn sweep_ingest(&self, keep: impl Fn(Digest) -> bool) -> Result<u64> {
+    pub fn sweep_partial(&self, keep: impl Fn(Digest) -> bool) -> Result<u64> {
         let listing = fs::read_dir(&self.ingest).map_err(|error| ImageError::io("list", &self.ingest, error))?;
         let mut freed = 0u64;
         for entry in listing.flatten() {
             let name = entry.file_name();
-            let partial = name.to_str().and_then(|name| name.strip_suffix(".partial"));
-            if partial.and_then(|hex| Digest::from_hex(hex).ok()).is_some_and(&keep) {
+            let partial = name.to_str().and_then(|name| name.strip_suffix(PARTIAL));
+            let Some(digest) = partial.and_then(|hex| Digest::from_hex(hex).ok()) else { continue };
+            if keep(digest) {
                 continue;
             }
             freed = freed.saturating_add(entry.metadata().map(|meta| meta.len()).unwrap_or(0));
@@ -172,6 +209,11 @@ impl BlobStore {
 // === impl Ingest ===
 
 impl Ingest {
+    /// The digest of what is there.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// How much is there.
     pub fn written(&self) -> u64 {
         self.written

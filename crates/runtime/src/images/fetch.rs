@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use super::blobs::Ingest;
 use super::digest::Digest;
@@ -35,7 +34,7 @@ pub async fn fetch(
     progress: Option<&Progress>,
 ) -> Result<Outcome> {
     let digest = blob.digest;
-    let _gate = store.gate(digest).await;
+    let gate = Arc::new(store.gate(digest).await);
     if store.blobs.size(digest) == Some(blob.size) {
         if let Some(progress) = progress {
             progress(PullEvent::Present { layer: digest });
@@ -52,7 +51,7 @@ pub async fn fetch(
             ingest.restart()?;
         }
         let before = ingest.written();
-        let (ingest, failure) = transfer(session, kind, blob, ingest, progress).await?;
+        let (ingest, failure) = transfer(session, kind, blob, ingest, &gate, progress).await?;
         let written = ingest.written();
         let failure = match failure {
             Some(failure) => failure,
@@ -87,6 +86,7 @@ async fn transfer(
     kind: &'static str,
     blob: &Descriptor,
     ingest: Ingest,
+    gate: &Arc<OwnedMutexGuard<()>>,
     progress: Option<&Progress>,
 ) -> Result<(Ingest, Option<ImageError>)> {
     let (digest, size) = (blob.digest, blob.size);
@@ -105,7 +105,12 @@ async fn transfer(
     }
     let mut arrived = answer.offset;
     let (pieces, queue) = mpsc::channel::<Bytes>(QUEUE);
-    let writer = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || write(ingest, restart, queue)));
+    // Should nobody wait any more, the writer still has its last pieces to write before another may go on.
+    let gate = gate.clone();
+    let writer = tokio::task::spawn_blocking(move || {
+        let _gate = gate;
+        write(ingest, restart, queue)
+    });
     let mut body = answer.body;
     let mut failure = None;
     loop {

@@ -4,13 +4,17 @@
 //! store, are unpacked once each into a snapshot, and are remembered as an [`Image`]. [`Images`] is the front door.
 
 mod blobs;
+mod build;
 mod challenge;
+mod collect;
 mod credentials;
 mod decompress;
 mod digest;
 mod error;
+mod export;
 mod fetch;
 mod files;
+mod import;
 mod manifest;
 mod options;
 mod overlay;
@@ -25,6 +29,7 @@ mod rootfs;
 mod service;
 mod snapshots;
 mod store;
+mod tarball;
 mod tree;
 mod trust;
 mod unpack;

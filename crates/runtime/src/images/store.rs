@@ -68,7 +68,7 @@ impl Store {
         let (rootfs, rootfs_records) = RootfsStore::open(&root)?;
         let records = Records::open(&root)?;
         // Half-fetched layers stay, to be gone on with.
-        blobs.sweep_ingest(|_| true)?;
+        blobs.sweep()?;
         let state = State { records, rootfs: rootfs_records, leases: HashMap::new() };
         Ok(Arc::new(Store {
             wire: Arc::new(Wire::new(options.registries.clone(), options.limits.clone())),

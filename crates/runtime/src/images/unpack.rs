@@ -1,26 +1,22 @@
 //! One layer's tar into one directory (OCI image-spec, layer.md), in the form that overlayfs wants.
 
-use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use rustix::fs::FileType;
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
-use super::decompress::decompress;
-use super::digest::{Digest, Hasher};
+use super::digest::Digest;
 use super::error::{ImageError, Result};
+use super::tarball::{Broken, walk};
 use super::tree::{Attributes, Place, Tree, file_type, is_whiteout, split};
 
 const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 /// Other names of AUFS' own housekeeping.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
-/// The most that the headers of one entry may take: long names and extended attributes.
-const MAX_HEADERS: u64 = 4 << 20;
 /// From this size on it is asked whether a file fits on the disk before it is written.
 const LARGE_FILE: u64 = 64 << 20;
 
@@ -31,32 +27,15 @@ pub fn unpack(layer: Digest, source: impl Read + Send, root: &Path, below: &[Pat
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ImageError::io("write", root, error),
         _ => ImageError::Layer { layer, entry: entry.to_owned(), reason: error.to_string() },
     };
-    let plain = decompress(BufReader::with_capacity(256 << 10, source)).map_err(|error| failed("start", error))?;
-    let budget = Rc::new(Cell::new(None));
-    let mut archive = Archive::new(Watched { source: plain, hasher: Hasher::default(), budget: budget.clone() });
     let mut unpacker = Unpacker {
         tree: Tree::open(root, below).map_err(|error| ImageError::io("open", root, error))?,
         root: root.to_path_buf(),
         dir_times: Vec::new(),
     };
-    let mut entries = archive.entries().map_err(|error| failed("start", error))?;
-    let mut last = "start".to_owned();
-    loop {
-        budget.set(Some(MAX_HEADERS));
-        let Some(entry) = entries.next() else { break };
-        budget.set(None);
-        let mut entry = entry.map_err(|error| failed(&format!("after {last}"), error))?;
-        last = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        unpacker.entry(&mut entry).map_err(|error| failed(&last, error))?;
-        // So that the next round reads headers only.
-        io::copy(&mut entry, &mut io::sink()).map_err(|error| failed(&last, error))?;
-    }
-    budget.set(None);
+    let digest =
+        walk(source, |entry| unpacker.entry(entry)).map_err(|Broken { entry, error }| failed(&entry, error))?;
     unpacker.finish().map_err(|error| failed("end", error))?;
-    let mut watched = archive.into_inner();
-    // The digest is of the whole tar, with whatever follows its last entry.
-    io::copy(&mut watched, &mut io::sink()).map_err(|error| failed("end", error))?;
-    Ok(watched.hasher.finish())
+    Ok(digest)
 }
 
 struct Unpacker {
@@ -64,28 +43,6 @@ struct Unpacker {
     root: PathBuf,
     // Set last: each entry made in a directory changes the directory's time.
     dir_times: Vec<(Vec<OsString>, (i64, i64))>,
-}
-
-/// Hashes what is read, and stops when headers take too much.
-struct Watched<R> {
-    source: R,
-    hasher: Hasher,
-    budget: Rc<Cell<Option<u64>>>,
-}
-
-// === impl Watched ===
-
-impl<R: Read> Read for Watched<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        self.hasher.update(buffer.get(..count).unwrap_or_default());
-        if let Some(left) = self.budget.get() {
-            let left = left.checked_sub(count as u64);
-            let left = left.ok_or_else(|| invalid(format!("its headers take more than {MAX_HEADERS} bytes")))?;
-            self.budget.set(Some(left));
-        }
-        Ok(count)
-    }
 }
 
 // === impl Unpacker ===
