@@ -23,7 +23,9 @@ mod proxy;
 mod sysctl;
 mod teardown;
 
-pub use cni::{Attachment, CniError, ConfList, ExternalConfig, HostPort, Network, NetworkConfig, PodAttach, Provider};
+pub use cni::{
+    Attachment, CniError, ConfList, ExternalConfig, HostPort, Network, NetworkConfig, PluginRun, PodAttach, Provider,
+};
 pub use dns::{Dns, DnsConfig, DnsEndpoint, DnsPort, DnsRecords, DnsService, DnsTarget, Upstream};
 pub use error::{Error, Result};
 pub use instance::{InstanceId, InvalidInstanceId};

@@ -9,9 +9,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{Error, Result};
+
+mod unshare;
 
 /// Opens the namespace behind a path such as `/run/netns/x` or `/proc/7/ns/net`.
 pub fn open(path: &Path) -> Result<File> {
@@ -90,7 +92,7 @@ pub fn create(path: &Path) -> Result<()> {
         thread::Builder::new()
             .name("netns".into())
             .spawn_scoped(scope, || {
-                unshare_network()?;
+                unshare::network()?;
                 rustix::mount::mount_bind("/proc/thread-self/ns/net", path)?;
                 Ok(())
             })?
@@ -123,10 +125,4 @@ pub(crate) fn loopback_up() -> Result<()> {
     use crate::error::Context;
     // The loopback link is the first link of every namespace.
     crate::netlink::RouteSocket::open().and_then(|mut socket| socket.set_up(1)).context(|| "set lo up".into())
-}
-
-#[allow(unsafe_code)]
-fn unshare_network() -> io::Result<()> {
-    // SAFETY: the flag moves only this thread's network namespace; no descriptor table is unshared.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.map_err(Into::into)
 }

@@ -1,5 +1,7 @@
 //! External CNI with the reference plugins (Debian's `containernetworking-plugins`).
 
+#![allow(clippy::print_stderr)]
+
 mod lab;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! CNI network configurations, and running their plugins (CNI specification 0.3.1 to 1.1.0).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -51,14 +52,10 @@ pub enum CniError {
         folders: Vec<PathBuf>,
     },
     /// A plugin said no.
-    #[error("CNI plugin {plugin} {command} of network {network}: {message}{} (code {code})", details_of(.details))]
+    #[error("{run}: {message}{} (code {code})", details_of(.details))]
     Refused {
-        /// The plugin's type.
-        plugin: String,
-        /// ADD, DEL, CHECK or STATUS.
-        command: String,
-        /// The network.
-        network: String,
+        /// What was run.
+        run: Box<PluginRun>,
         /// The plugin's error code.
         code: u64,
         /// The plugin's message.
@@ -67,20 +64,33 @@ pub enum CniError {
         details: String,
     },
     /// A plugin could not be run, or what it wrote is no result.
-    #[error("CNI plugin {plugin} {command} of network {network}: {reason}")]
+    #[error("{run}: {reason}")]
     Broken {
-        /// The plugin's type.
-        plugin: String,
-        /// ADD, DEL, CHECK or STATUS.
-        command: String,
-        /// The network.
-        network: String,
+        /// What was run.
+        run: Box<PluginRun>,
         /// What happened.
         reason: String,
     },
     /// The sandbox was never attached.
     #[error("sandbox {0} is not attached to a CNI network")]
     NotAttached(String),
+}
+
+/// A plugin that was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginRun {
+    /// The plugin's type.
+    pub plugin: String,
+    /// ADD, DEL, CHECK or STATUS.
+    pub command: String,
+    /// The network.
+    pub network: String,
+}
+
+impl fmt::Display for PluginRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CNI plugin {} {} of network {}", self.plugin, self.command, self.network)
+    }
 }
 
 fn details_of(details: &str) -> String {
@@ -188,7 +198,8 @@ impl ConfList {
         for plugin in &self.plugins {
             result = self.run(plugin, invocation, result).await?;
         }
-        result.ok_or_else(|| self.broken(&self.plugins, invocation, "the network has no result".into()))
+        let run = || self.run_of(self.plugins.last(), invocation);
+        result.ok_or_else(|| CniError::Broken { run: run(), reason: "the network has no result".into() })
     }
 
     /// Detaches, last plugin first. Every plugin is run; the first error is returned.
@@ -232,14 +243,13 @@ impl ConfList {
         })
     }
 
-    fn broken(&self, plugins: &[Map<String, Value>], invocation: &Invocation<'_>, reason: String) -> CniError {
-        let kind = plugins.first().and_then(|plugin| plugin.get("type")).and_then(Value::as_str).unwrap_or_default();
-        CniError::Broken {
+    fn run_of(&self, plugin: Option<&Map<String, Value>>, invocation: &Invocation<'_>) -> Box<PluginRun> {
+        let kind = plugin.and_then(|plugin| plugin.get("type")).and_then(Value::as_str).unwrap_or_default();
+        Box::new(PluginRun {
             plugin: kind.to_owned(),
             command: invocation.command.to_owned(),
             network: self.name.clone(),
-            reason,
-        }
+        })
     }
 
     /// What a plugin reads from its standard input.
@@ -271,7 +281,7 @@ impl ConfList {
     ) -> Result<Option<Value>, CniError> {
         let program = self.program(plugin, invocation.folders)?;
         let input = self.input(plugin, invocation, previous).to_string();
-        let broken = |reason: String| self.broken(std::slice::from_ref(plugin), invocation, reason);
+        let broken = |reason: String| CniError::Broken { run: self.run_of(Some(plugin), invocation), reason };
         let path = std::env::join_paths(invocation.folders).unwrap_or_default();
         let mut process = Command::new(program);
         process
@@ -316,9 +326,7 @@ impl ConfList {
             Some((answer, code)) => {
                 let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
                 Err(CniError::Refused {
-                    plugin: plugin.get("type").and_then(Value::as_str).unwrap_or_default().to_owned(),
-                    command: invocation.command.to_owned(),
-                    network: self.name.clone(),
+                    run: self.run_of(Some(plugin), invocation),
                     code,
                     message: text("msg"),
                     details: text("details"),

@@ -18,7 +18,7 @@ use super::ipam::{Slots, gateway};
 use super::records::Records;
 use crate::InstanceId;
 use crate::error::{Context, Error, Result};
-use crate::netlink::{Idempotent, MacAddr, NewLink, Route, RouteSocket};
+use crate::netlink::{ConntrackSocket, Idempotent, MacAddr, NewLink, Route, RouteSocket};
 use crate::netns;
 use crate::nft::{Batch, NftSocket};
 use crate::sysctl;
@@ -278,6 +278,7 @@ impl Node {
                 removed.or_missing().context(|| format!("close host ports of sandbox {sandbox}"))?;
             }
         }
+        forget_flows(&attachment);
         self.records.remove(sandbox)?;
         self.forget(&attachment);
         Ok(())
@@ -299,6 +300,21 @@ impl Node {
             Some(ip) => Err(missing(format!("find address {ip} in sandbox {sandbox}"))),
             None => Ok(()),
         }
+    }
+}
+
+/// UDP clients of a host port that keep their own port would go on to an address that is nobody's, or another pod's.
+fn forget_flows(attachment: &Attachment) {
+    if !attachment.pod.host_ports.iter().any(|port| port.protocol == crate::Protocol::Udp) {
+        return;
+    }
+    let forget = || -> Result<(), crate::NetlinkError> {
+        let mut conntrack = ConntrackSocket::open()?;
+        let flows = conntrack.udp_flows()?;
+        flows.iter().filter(|f| attachment.ips.contains(&f.answerer.ip())).try_for_each(|f| conntrack.delete(f))
+    };
+    if let Err(error) = forget() {
+        tracing::warn!(sandbox = attachment.pod.sandbox, %error, "flows to host ports stay in connection tracking");
     }
 }
 

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn the_gateway_and_the_broadcast_address_are_never_given_out() {
         let mut slots = slots(&["10.42.0.0/29"]).unwrap();
-        let all: Vec<_> = std::iter::from_fn(|| slots.allocate()).map(|s| slots_ip(s)).collect();
+        let all: Vec<_> = std::iter::from_fn(|| slots.allocate()).map(slots_ip).collect();
         assert_eq!(all, ["10.42.0.2", "10.42.0.3", "10.42.0.4", "10.42.0.5", "10.42.0.6"]);
         fn slots_ip(slot: u32) -> String {
             address(&"10.42.0.0/29".parse().unwrap(), slot).to_string()

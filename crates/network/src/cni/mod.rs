@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 pub use attachment::{Attachment, HostPort, PodAttach};
-pub use conflist::{CniError, ConfList};
+pub use conflist::{CniError, ConfList, PluginRun};
 pub(crate) use embedded::{link_error, teardown};
 pub use external::ExternalConfig;
 pub(crate) use ipam::gateway;

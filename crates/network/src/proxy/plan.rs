@@ -11,10 +11,13 @@ use super::state::{ProxyState, ServicePort, TrafficPolicy};
 use crate::Protocol;
 use crate::nft::{Batch, Data, Element, Key, Verdict};
 
+/// The elements of one set or map: where an interval ends, and the value.
+type Elements = BTreeMap<Key, (Option<Key>, Data)>;
+
 /// What the table shall hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
-    pub(super) elements: BTreeMap<(bool, Table), BTreeMap<Key, (Option<Key>, Data)>>,
+    pub(super) elements: BTreeMap<(bool, Table), Elements>,
     pub(super) chains: BTreeSet<StateChain>,
     /// Endpoints behind UDP frontends: their flows in conntrack outlive a change.
     pub(super) udp: UdpFrontends,

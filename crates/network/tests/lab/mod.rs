@@ -1,5 +1,5 @@
 //! A laboratory of network namespaces: nodes on one link, pods in them, and small servers and clients.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
