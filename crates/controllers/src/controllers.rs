@@ -7,10 +7,10 @@ use trireme_client::{Client, Informers};
 use crate::context::Context;
 use crate::controller::{Controller, run};
 use crate::{
-    Clock, Options, cluster_role_aggregation, cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints,
-    ephemeral_volume, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc, pv_protection,
-    pvc_protection, replica_set, replication_controller, root_ca, service_account, stateful_set, taint_eviction,
-    ttl_after_finished,
+    Clock, Options, bootstrap_tokens, certificates, cluster_role_aggregation, cron_job, daemon_set, deployment,
+    disruption, endpoint_slice, endpoints, ephemeral_volume, garbage_collector, job, legacy_tokens, namespace,
+    node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set, replication_controller, root_ca,
+    service_account, stateful_set, taint_eviction, ttl_after_finished,
 };
 
 /// Starts one controller.
@@ -45,6 +45,12 @@ const ALL: &[(&str, Start)] = table! {
     pvc_protection::PvcProtection,
     pv_protection::PvProtection,
     ephemeral_volume::EphemeralVolumes,
+    certificates::CertificateApproving,
+    certificates::CertificateSigning,
+    certificates::CertificateCleaning,
+    bootstrap_tokens::BootstrapSigner,
+    bootstrap_tokens::TokenCleaner,
+    legacy_tokens::LegacyTokens,
     endpoint_slice::EndpointSlices,
     endpoints::EndpointsController,
     garbage_collector::GarbageCollector,

@@ -1,5 +1,7 @@
 //! The reconcilers that turn desired state into objects, a file each.
 
+mod bootstrap_tokens;
+mod certificates;
 mod clock;
 mod cluster_role_aggregation;
 mod context;
@@ -20,6 +22,7 @@ mod fake_api;
 mod garbage_collector;
 mod hash;
 mod job;
+mod legacy_tokens;
 mod merge_patch;
 mod namespace;
 mod node_affinity;
