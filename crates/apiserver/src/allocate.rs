@@ -109,7 +109,8 @@ fn taken(server: &ApiServer, but: &str) -> Taken {
         if service.str_at(&["metadata", "uid"]) == but {
             continue;
         }
-        out.addresses.extend(service.list_at(&["spec", "clusterIPs"]).iter().filter_map(|a| a.as_str()?.parse::<IpAddr>().ok()));
+        out.addresses
+            .extend(service.list_at(&["spec", "clusterIPs"]).iter().filter_map(|a| a.as_str()?.parse::<IpAddr>().ok()));
         for port in service.list_at(&["spec", "ports"]) {
             if let Some(number) = port.int_at(&["nodePort"]) {
                 out.ports.insert((number, port.str_at(&["protocol"]).to_owned()));
@@ -156,23 +157,25 @@ pub(crate) fn service(
     if headless {
         service.set_at(&["spec", "clusterIPs"], vec!["None"]);
     } else {
-        let mut addresses: Vec<String> = service
-            .list_at(&["spec", "clusterIPs"])
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect();
+        let mut addresses: Vec<String> =
+            service.list_at(&["spec", "clusterIPs"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
         if addresses.is_empty() && !asked.is_empty() {
             addresses.push(asked);
         }
         for (i, text) in addresses.iter().enumerate() {
             let path = spec.child("clusterIPs").index(i);
             let Ok(address) = text.parse::<IpAddr>() else {
-                return invalid(&[Error::invalid(&path, text.as_str(), "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]);
+                return invalid(&[Error::invalid(
+                    &path,
+                    text.as_str(),
+                    "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                )]);
             };
             if !ranges.iter().any(|r| r.contains(address)) {
                 let listed = ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-                let why = format!("failed to allocate IP {address}: the provided network does not match the current range: {listed}");
+                let why = format!(
+                    "failed to allocate IP {address}: the provided network does not match the current range: {listed}"
+                );
                 return invalid(&[Error::invalid(&path, text.as_str(), why)]);
             }
             if taken.addresses.contains(&address) {
@@ -181,7 +184,8 @@ pub(crate) fn service(
             }
         }
         for family in &families {
-            let has = addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()).any(|a| a.is_ipv4() == (*family == "IPv4"));
+            let has =
+                addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()).any(|a| a.is_ipv4() == (*family == "IPv4"));
             let Some(range) = ranges.iter().find(|r| r.family() == *family).filter(|_| !has) else { continue };
             let Some(address) = range.free(&taken.addresses) else {
                 return Err(Status::internal("failed to allocate a serviceIP: range is full"));
@@ -257,10 +261,14 @@ fn node_ports(service: &mut Value, kind: &str, taken: &mut Taken) -> Result<(), 
                 }
                 None if wants => {
                     // The same number serves a second protocol of the same port.
-                    let shared = own.iter().find(|(n, p)| *p != protocol && !taken.ports.contains(&(*n, protocol.clone())));
+                    let shared =
+                        own.iter().find(|(n, p)| *p != protocol && !taken.ports.contains(&(*n, protocol.clone())));
                     let number = shared.map(|(n, _)| *n).filter(|_| own.len() == i).or_else(|| free_port(taken, &own));
                     let Some(number) = number else {
-                        return Err(vec![Error::internal(&path.index(i).child("nodePort"), "failed to allocate a nodePort: range is full")]);
+                        return Err(vec![Error::internal(
+                            &path.index(i).child("nodePort"),
+                            "failed to allocate a nodePort: range is full",
+                        )]);
                     };
                     port.set_at(&["nodePort"], number);
                     own.push((number, protocol));

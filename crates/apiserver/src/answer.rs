@@ -21,7 +21,9 @@ pub fn whole(bytes: impl Into<Bytes>) -> Body {
 
 /// A body that comes in pieces.
 pub fn streamed(pieces: BoxStream<'static, Bytes>) -> Body {
-    BodyExt::boxed(StreamBody::new(pieces.map(|b| Ok::<_, Infallible>(Frame::data(b))).into_stream().boxed().into_sync()))
+    BodyExt::boxed(StreamBody::new(
+        pieces.map(|b| Ok::<_, Infallible>(Frame::data(b))).into_stream().boxed().into_sync(),
+    ))
 }
 
 /// Makes a stream shareable for bodies that must be `Sync`.

@@ -64,9 +64,8 @@ impl Authenticator {
     /// # Errors
     /// 401.
     pub fn token(&self, server: &ApiServer, token: &str, audiences: &[String]) -> Result<User, Status> {
-        let same = |a: &str, b: &str| {
-            aws_lc_rs::constant_time::verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok()
-        };
+        let same =
+            |a: &str, b: &str| aws_lc_rs::constant_time::verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok();
         if let Some((_, user)) = self.tokens.iter().find(|(known, _)| same(known, token)) {
             return Ok(user.clone());
         }

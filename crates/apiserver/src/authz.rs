@@ -128,7 +128,12 @@ pub fn impersonated(server: &ApiServer, user: User, headers: &HeaderMap) -> Resu
         };
         if allows(server, &user, &action) { Ok(()) } else { Err(refusal(&user, &action)) }
     };
-    let mut new = User { name: wanted.clone(), uid: uid.clone(), groups: groups.clone(), extra: extras.iter().cloned().collect() };
+    let mut new = User {
+        name: wanted.clone(),
+        uid: uid.clone(),
+        groups: groups.clone(),
+        extra: extras.iter().cloned().collect(),
+    };
     match wanted.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
         Some((namespace, name)) => {
             check("", "serviceaccounts", namespace, "", name)?;

@@ -28,7 +28,8 @@ impl FieldValidation {
             "Strict" => Ok(Self::Strict),
             other => {
                 let path = trireme_schema::field::Path::new("fieldValidation");
-                let error = trireme_schema::field::Error::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
+                let error =
+                    trireme_schema::field::Error::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
                 Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &[error]))
             }
         }
@@ -58,21 +59,21 @@ pub fn decode(
 ) -> Result<Object, Status> {
     let (mut tree, duplicates) = match media::body_form(content_type)? {
         Form::Json => {
-            let parsed = json::parse_noting_duplicates(bytes).map_err(|e| {
-                Status::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
-            })?;
+            let parsed = json::parse_noting_duplicates(bytes)
+                .map_err(|e| Status::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?;
             (parsed.value, parsed.duplicates)
         }
         Form::Yaml => {
             let text = String::from_utf8_lossy(bytes);
-            let tree = yaml::parse(&text)
-                .map_err(|e| Status::bad_request(format!("error converting YAML to JSON: {e}")))?;
+            let tree =
+                yaml::parse(&text).map_err(|e| Status::bad_request(format!("error converting YAML to JSON: {e}")))?;
             (tree, Vec::new())
         }
         Form::Protobuf => {
             let envelope = proto::Envelope::open(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
-            let tree = proto::decode_envelope(builtin(), id, &envelope)
-                .map_err(|e| Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {e}", gv.version)))?;
+            let tree = proto::decode_envelope(builtin(), id, &envelope).map_err(|e| {
+                Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {e}", gv.version))
+            })?;
             (tree, Vec::new())
         }
     };

@@ -258,7 +258,7 @@ mod tests {
         let (_, _, admin) = policy.iter().find(|(_, _, o)| o.str_at(&["metadata", "name"]) == "cluster-admin").unwrap();
         assert_eq!(admin.list_at(&["rules"]).len(), 2);
         for (plural, namespace, object) in &policy {
-            assert!(!object.str_at(&["metadata", "name"]).contains('/') , "{plural} {object:?}");
+            assert!(!object.str_at(&["metadata", "name"]).contains('/'), "{plural} {object:?}");
             assert_eq!(namespace.is_empty(), plural.starts_with("cluster"));
         }
     }

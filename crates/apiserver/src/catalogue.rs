@@ -99,7 +99,8 @@ impl Catalogue {
                 continue;
             }
             let Some(id) = schema.kind(&resource.gv, &resource.kind) else { continue };
-            let stored = NOT_STORED.iter().find(|(group, plural, _)| *group == resource.gv.group && *plural == resource.plural);
+            let stored =
+                NOT_STORED.iter().find(|(group, plural, _)| *group == resource.gv.group && *plural == resource.plural);
             let topic_group = stored.map_or(resource.gv.group.as_str(), |(_, _, group)| group);
             let topic = if topic_group.is_empty() {
                 resource.plural.clone()

@@ -168,7 +168,9 @@ fn pod_spec(map: &mut Map) {
     if map.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
         for list in ["initContainers", "containers"] {
             let Some(containers) = map.get_mut(list).and_then(Value::as_array_mut) else { continue };
-            for port in containers.iter_mut().filter_map(|c| c.at_mut(&["ports"])).filter_map(Value::as_array_mut).flatten() {
+            for port in
+                containers.iter_mut().filter_map(|c| c.at_mut(&["ports"])).filter_map(Value::as_array_mut).flatten()
+            {
                 if let (None, Some(number)) = (port.get("hostPort"), port.get("containerPort").cloned()) {
                     port.set_at(&["hostPort"], number);
                 }

@@ -136,8 +136,13 @@ fn aggregated(server: &ApiServer, core: bool) -> Value {
     let items = groups.iter().map(|(name, versions)| {
         let versions = versions.iter().map(|version| {
             let gv = GroupVersion { group: name.clone(), version: version.clone() };
-            let resources = server.catalogue.all().filter(|s| s.resource.gv == gv).map(|s| aggregated_resource(s)).collect();
-            map([("version", version.as_str().into()), ("resources", Value::Array(resources)), ("freshness", "Current".into())])
+            let resources =
+                server.catalogue.all().filter(|s| s.resource.gv == gv).map(|s| aggregated_resource(s)).collect();
+            map([
+                ("version", version.as_str().into()),
+                ("resources", Value::Array(resources)),
+                ("freshness", "Current".into()),
+            ])
         });
         let mut metadata = Map::new();
         if !name.is_empty() {
@@ -252,7 +257,8 @@ pub fn answer(
             return Ok(with_tag(bytes.clone(), "application/json", headers));
         }
         [".well-known", "openid-configuration"] => {
-            let jwks = format!("https://{}:{}/openid/v1/jwks", server.config.advertise_address, server.config.advertise_port);
+            let jwks =
+                format!("https://{}:{}/openid/v1/jwks", server.config.advertise_address, server.config.advertise_port);
             issuer.discovery(&jwks)
         }
         ["openid", "v1", "jwks"] => {
@@ -266,12 +272,16 @@ pub fn answer(
 }
 
 fn root_paths(server: &ApiServer) -> Vec<String> {
-    let mut paths: Vec<String> = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"].map(str::to_owned).to_vec();
+    let mut paths: Vec<String> =
+        ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"].map(str::to_owned).to_vec();
     for (name, versions) in &server.documents.groups {
         paths.push(format!("/apis/{name}"));
         paths.extend(versions.iter().map(|v| format!("/apis/{name}/{v}")));
     }
-    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
+            .map(str::to_owned),
+    );
     paths.sort();
     paths
 }
@@ -281,8 +291,11 @@ fn with_tag(bytes: bytes::Bytes, content_type: &'static str, headers: &HeaderMap
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
     let tag = format!("\"{}\"", digest.as_ref().iter().map(|b| format!("{b:02X}")).collect::<String>());
     let same = header_text(headers, header::IF_NONE_MATCH) == tag;
-    let mut response =
-        if same { answer::typed(304, content_type, answer::whole("")) } else { answer::typed(200, content_type, answer::whole(bytes)) };
+    let mut response = if same {
+        answer::typed(304, content_type, answer::whole(""))
+    } else {
+        answer::typed(200, content_type, answer::whole(bytes))
+    };
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, value);
     }

@@ -159,7 +159,10 @@ impl FieldSet {
                 Value::Object(map) => {
                     let Some(name) = key.strip_prefix("f:") else { continue };
                     let (inner, list) = member(schema, ty, name);
-                    if node.member && !owned_by_others && (node.under.is_empty() || !matches!(map.get(name), Some(Value::Object(_) | Value::Array(_)))) {
+                    if node.member
+                        && !owned_by_others
+                        && (node.under.is_empty() || !matches!(map.get(name), Some(Value::Object(_) | Value::Array(_))))
+                    {
                         map.remove(name);
                         continue;
                     }
@@ -263,7 +266,14 @@ pub fn of_object(ty: &Type, value: &Value) -> FieldSet {
     set
 }
 
-fn collect(schema: &Schema, ty: Option<&Type>, field: Option<&Field>, value: &Value, path: &mut Vec<String>, set: &mut FieldSet) {
+fn collect(
+    schema: &Schema,
+    ty: Option<&Type>,
+    field: Option<&Field>,
+    value: &Value,
+    path: &mut Vec<String>,
+    set: &mut FieldSet,
+) {
     let empty = match value {
         Value::Object(map) => map.is_empty(),
         Value::Array(items) => items.is_empty(),
@@ -370,7 +380,14 @@ pub fn merge(ty: &Type, live: &Value, applied: &Value) -> Value {
     merged(builtin(), Some(ty), None, Some(live), applied, true)
 }
 
-fn merged(schema: &Schema, ty: Option<&Type>, field: Option<&Field>, live: Option<&Value>, applied: &Value, root: bool) -> Value {
+fn merged(
+    schema: &Schema,
+    ty: Option<&Type>,
+    field: Option<&Field>,
+    live: Option<&Value>,
+    applied: &Value,
+    root: bool,
+) -> Value {
     if !root && is_atomic(schema, field, ty) {
         return applied.clone();
     }

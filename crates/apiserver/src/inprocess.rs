@@ -1,10 +1,10 @@
 //! The server as a transport for components in its own process: the same pipeline, no network, shared bytes.
 
+use crate::authz;
 use crate::request::{Query, RequestInfo};
 use crate::server::{ApiServer, Incoming};
 use crate::user::User;
 use crate::watching::Item;
-use crate::authz;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -70,7 +70,8 @@ async fn open(
     selection: Selection,
     since: Option<String>,
 ) -> Result<BoxStream<'static, Result<WatchEvent, Error>>, Status> {
-    let escape = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let escape =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let mut query = String::from("watch=true&allowWatchBookmarks=true");
     if let Some(labels) = &selection.labels {
         query.push_str(&format!("&labelSelector={}", escape(labels)));

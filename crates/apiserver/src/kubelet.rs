@@ -172,7 +172,13 @@ impl Kubelets {
             [name] => (name, ""),
             [name, port] => (name, port),
             ["http" | "", name, port] => (name, port),
-            _ => return Err(Status::bad_request(format!("invalid {} request {:?}", target.served.plural(), target.name))),
+            _ => {
+                return Err(Status::bad_request(format!(
+                    "invalid {} request {:?}",
+                    target.served.plural(),
+                    target.name
+                )));
+            }
         };
         let one = Target { name: name.to_owned(), ..target.clone() };
         let object = target.served.read(&server.record(&one)?.value);
@@ -235,8 +241,15 @@ fn service_address(server: &ApiServer, service: &Value, port: &str) -> Result<(S
         if slice.str_at(&["metadata", "labels", "kubernetes.io/service-name"]) != name {
             continue;
         }
-        let number = slice.list_at(&["ports"]).iter().find(|p| p.str_at(&["name"]) == wanted.str_at(&["name"])).and_then(|p| p.int_at(&["port"]));
-        let ready = slice.list_at(&["endpoints"]).iter().find(|e| e.at(&["conditions", "ready"]).and_then(Value::as_bool).unwrap_or(true));
+        let number = slice
+            .list_at(&["ports"])
+            .iter()
+            .find(|p| p.str_at(&["name"]) == wanted.str_at(&["name"]))
+            .and_then(|p| p.int_at(&["port"]));
+        let ready = slice
+            .list_at(&["endpoints"])
+            .iter()
+            .find(|e| e.at(&["conditions", "ready"]).and_then(Value::as_bool).unwrap_or(true));
         let address = ready.and_then(|e| e.list_at(&["addresses"]).first()).and_then(Value::as_str);
         if let (Some(number), Some(address)) = (number, address) {
             return Ok((address.to_owned(), u16::try_from(number).map_err(Status::internal)?));
@@ -248,13 +261,15 @@ fn service_address(server: &ApiServer, service: &Value, port: &str) -> Result<(S
 /// The container that is meant; a pod with one needs no name.
 fn container(pod: &Value, asked: &str) -> Result<String, Status> {
     let name = pod.str_at(&["metadata", "name"]);
-    let names = |list: &str| pod.list_at(&["spec", list]).iter().map(|c| c.str_at(&["name"]).to_owned()).collect::<Vec<_>>();
+    let names =
+        |list: &str| pod.list_at(&["spec", list]).iter().map(|c| c.str_at(&["name"]).to_owned()).collect::<Vec<_>>();
     let (main, init, ephemeral) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
     if asked.is_empty() {
         return match &main[..] {
             [only] => Ok(only.clone()),
             _ => {
-                let mut message = format!("a container name must be specified for pod {name}, choose one of: [{}]", main.join(" "));
+                let mut message =
+                    format!("a container name must be specified for pod {name}, choose one of: [{}]", main.join(" "));
                 if !init.is_empty() {
                     message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
                 }
@@ -300,7 +315,16 @@ fn stream_query(query: &Query) -> String {
 fn is_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "connection" | "keep-alive" | "proxy-authenticate" | "proxy-authorization" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "host" | "content-length"
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "host"
+            | "content-length"
     )
 }
 
@@ -311,9 +335,8 @@ async fn forward(
     path: &str,
     host: &str,
 ) -> Result<Response<Body>, Status> {
-    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(connection))
-        .await
-        .map_err(|e| unavailable(host, e))?;
+    let (mut sender, driver) =
+        hyper::client::conn::http1::handshake(TokioIo::new(connection)).await.map_err(|e| unavailable(host, e))?;
     tokio::spawn(driver.with_upgrades());
     let upgrade = request.headers().get(header::UPGRADE).cloned();
     let waiting = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));

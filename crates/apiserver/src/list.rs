@@ -35,7 +35,9 @@ pub fn revision(text: &str) -> Result<Option<i64>, Status> {
         "" => Ok(None),
         _ => match text.parse::<u64>() {
             Ok(n) => Ok(Some(i64::try_from(n).unwrap_or(i64::MAX))),
-            Err(_) => Err(Status::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))),
+            Err(_) => Err(Status::bad_request(format!(
+                "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))),
         },
     }
 }
@@ -50,8 +52,7 @@ impl ApiServer {
             return Ok(());
         }
         let now = self.store.revision();
-        let mut status =
-            Status::timeout(format!("Too large resource version: {revision}, current: {now}"), 1);
+        let mut status = Status::timeout(format!("Too large resource version: {revision}, current: {now}"), 1);
         if let Some(details) = &mut status.details {
             details.causes.push(Cause {
                 reason: "ResourceVersionTooLarge".into(),
@@ -66,10 +67,18 @@ impl ApiServer {
     ///
     /// # Errors
     /// For parameters that do not fit together, revisions that are gone or not there.
-    pub async fn page(&self, served: &Served, namespace: &str, query: &Query, selection: &Selection) -> Result<Page, Status> {
+    pub async fn page(
+        &self,
+        served: &Served,
+        namespace: &str,
+        query: &Query,
+        selection: &Selection,
+    ) -> Result<Page, Status> {
         let limit = match query.get("limit") {
             "" => 0,
-            text => text.parse::<i64>().map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
+            text => text
+                .parse::<i64>()
+                .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
         };
         let limit = usize::try_from(limit).unwrap_or(0);
         let asked = revision(query.get("resourceVersion"))?;
@@ -119,7 +128,8 @@ impl ApiServer {
 
 fn check_match(rule: &str, asked: Option<i64>, token: &str) -> Result<(), Status> {
     let invalid = |value: &str, why: &str| {
-        let error = trireme_schema::field::Error::forbidden(&trireme_schema::field::Path::new("resourceVersionMatch"), why);
+        let error =
+            trireme_schema::field::Error::forbidden(&trireme_schema::field::Path::new("resourceVersionMatch"), why);
         let _ = value;
         Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]))
     };
@@ -157,7 +167,10 @@ fn expired(start: &str) -> Status {
 }
 
 fn write_token(revision: i64, start: &str) -> String {
-    let token = format!(r#"{{"v":"meta.k8s.io/v1","rv":{revision},"start":{}}}"#, json::to_string(&Value::from(format!("{start}\u{0}"))));
+    let token = format!(
+        r#"{{"v":"meta.k8s.io/v1","rv":{revision},"start":{}}}"#,
+        json::to_string(&Value::from(format!("{start}\u{0}")))
+    );
     URL_SAFE_NO_PAD.encode(token)
 }
 
@@ -172,7 +185,10 @@ fn read_token(token: &str) -> Result<(i64, String), Status> {
     if start.is_empty() {
         return Err(bad("encoded start key empty (version meta.k8s.io/v1)"));
     }
-    let revision = value.int_at(&["rv"]).filter(|r| *r != 0).ok_or_else(|| bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"))?;
+    let revision = value
+        .int_at(&["rv"])
+        .filter(|r| *r != 0)
+        .ok_or_else(|| bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"))?;
     Ok((revision, start.trim_end_matches('\u{0}').to_owned()))
 }
 

@@ -90,7 +90,9 @@ pub(crate) fn written(served: &Served, subresource: &str, old: Option<&Value>, n
     }
     let mut managers = match (old, new.at(&["metadata", "managedFields"])) {
         // An explicit empty list forgets everything; leaving it out keeps what is known.
-        (Some(_), Some(Value::Array(given))) if given.iter().all(|e| e.as_object().is_none_or(Map::is_empty)) => Vec::new(),
+        (Some(_), Some(Value::Array(given))) if given.iter().all(|e| e.as_object().is_none_or(Map::is_empty)) => {
+            Vec::new()
+        }
         (Some(old), _) => read(old),
         (None, _) => Vec::new(),
     };
@@ -136,9 +138,8 @@ pub(crate) fn same_but_for_times(old: &Value, new: &Value) -> bool {
         value.remove_at(&["metadata", "managedFields"]);
         value
     };
-    let managers = |value: &Value| {
-        read(value).into_iter().map(|m| Manager { time: String::new(), ..m }).collect::<Vec<_>>()
-    };
+    let managers =
+        |value: &Value| read(value).into_iter().map(|m| Manager { time: String::new(), ..m }).collect::<Vec<_>>();
     strip(old) == strip(new) && managers(old) == managers(new)
 }
 

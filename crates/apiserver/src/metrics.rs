@@ -54,7 +54,8 @@ impl Metrics {
         out.push_str("# TYPE apiserver_request_total counter\n");
         for ((verb, resource, code), n) in &counts.requests {
             let resource = quote(resource);
-            let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",resource=\"{resource}\",verb=\"{verb}\"}} {n}");
+            let _ =
+                writeln!(out, "apiserver_request_total{{code=\"{code}\",resource=\"{resource}\",verb=\"{verb}\"}} {n}");
         }
         out.push_str("# HELP apiserver_request_duration_seconds Time to answer, by verb and resource.\n");
         out.push_str("# TYPE apiserver_request_duration_seconds histogram\n");

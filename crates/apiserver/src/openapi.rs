@@ -90,7 +90,8 @@ impl Dialect {
         if let Some(default) = &field.default {
             map.insert("default", default.clone());
         }
-        if let Some(values) = field.enumeration.as_ref().and_then(|e| schema.enumeration(&schema[owner].package, e)).filter(|e| e.closed)
+        if let Some(values) =
+            field.enumeration.as_ref().and_then(|e| schema.enumeration(&schema[owner].package, e)).filter(|e| e.closed)
             && field.ty == Type::String
         {
             map.insert("enum", values.values.clone());
@@ -108,8 +109,11 @@ impl Dialect {
         } else if field.atomic {
             map.insert("x-kubernetes-map-type", "atomic");
         }
-        let strategies: Vec<&str> =
-            [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")].into_iter().filter(|s| s.0).map(|s| s.1).collect();
+        let strategies: Vec<&str> = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")]
+            .into_iter()
+            .filter(|s| s.0)
+            .map(|s| s.1)
+            .collect();
         if !strategies.is_empty() {
             map.insert("x-kubernetes-patch-strategy", strategies.join(","));
         }
@@ -192,8 +196,11 @@ impl Dialect {
         let r = &served.resource;
         used.insert(served.id);
         let root = if r.gv.group.is_empty() { format!("/api/{}", r.gv.version) } else { format!("/apis/{}", r.gv) };
-        let collection =
-            if r.namespaced { format!("{root}/namespaces/{{namespace}}/{}", r.plural) } else { format!("{root}/{}", r.plural) };
+        let collection = if r.namespaced {
+            format!("{root}/namespaces/{{namespace}}/{}", r.plural)
+        } else {
+            format!("{root}/{}", r.plural)
+        };
         let one = format!("{collection}/{{name}}");
         let list = schema.kind(&r.gv, &format!("{}List", r.kind));
         used.extend(list);

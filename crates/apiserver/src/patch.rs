@@ -3,7 +3,6 @@
 mod json_patch;
 mod strategic;
 
-
 use trireme_schema::{Status, StructId, Value, json, yaml};
 
 /// The kinds of patch, by content type.
@@ -58,7 +57,9 @@ pub fn apply(kind: Kind, patch: &Value, tree: Value, id: StructId) -> Result<Val
         Kind::Json => json_patch::apply(patch, tree),
         Kind::Merge => {
             if patch.as_object().is_none() {
-                return Err(Status::bad_request("json: cannot unmarshal patch into Go value of type map[string]interface {}"));
+                return Err(Status::bad_request(
+                    "json: cannot unmarshal patch into Go value of type map[string]interface {}",
+                ));
             }
             Ok(merge(tree, patch))
         }
@@ -84,7 +85,6 @@ pub fn merge(target: Value, patch: &Value) -> Value {
     }
     Value::Object(map)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -185,9 +185,7 @@ impl ApiServer {
         let txn = if served.kind() == "Event" { txn.expiring(self.event_expiry()) } else { txn };
         match self.store.commit(txn).await {
             Ok(done) => Ok(Written { bytes: self.written(served, &done.records), created: true }),
-            Err(CommitError::Conflict { .. }) => {
-                Err(Status::already_exists(target.group(), served.plural(), &name))
-            }
+            Err(CommitError::Conflict { .. }) => Err(Status::already_exists(target.group(), served.plural(), &name)),
             Err(error) => Err(refused(error)),
         }
     }

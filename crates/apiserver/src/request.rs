@@ -158,7 +158,16 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods/b/log", "get", "", "a", "pods", "b", "log"),
             ("GET", "/api/v1/namespaces", "list", "", "", "namespaces", "", ""),
             ("PUT", "/api/v1/namespaces/a/finalize", "update", "", "a", "namespaces", "a", "finalize"),
-            ("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection", "apps", "a", "deployments", "", ""),
+            (
+                "DELETE",
+                "/apis/apps/v1/namespaces/a/deployments",
+                "deletecollection",
+                "apps",
+                "a",
+                "deployments",
+                "",
+                "",
+            ),
             ("GET", "/api/v1/nodes?watch=true", "watch", "", "", "nodes", "", ""),
             ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list", "", "", "pods", "x", ""),
         ] {

@@ -42,7 +42,8 @@ pub async fn answer(
     let Some(served) = server.catalogue.find(&info.group, &info.version, &info.resource) else {
         return Err(Status::no_such_path());
     };
-    if served.resource.namespaced == info.namespace.is_empty() && !(served.resource.namespaced && info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch"))
+    if served.resource.namespaced == info.namespace.is_empty()
+        && !(served.resource.namespaced && info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch"))
         && !(served.kind() == "Namespace" || !served.resource.namespaced && info.namespace.is_empty())
     {
         if info.verb == "create" && served.resource.namespaced {
@@ -69,7 +70,8 @@ pub async fn answer(
             || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward")
     };
     if !allowed {
-        return Err(Status::method_not_allowed("", "", "").with_message("the server does not allow this method on the requested resource"));
+        return Err(Status::method_not_allowed("", "", "")
+            .with_message("the server does not allow this method on the requested resource"));
     }
     if let Some(response) = reviews::answer(server, &target, info).await? {
         return response.finish(server, request, query, wanted).await;
@@ -115,14 +117,16 @@ pub async fn answer(
                 }
                 other => other?,
             };
-            let response = show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
+            let response =
+                show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
             Ok(with_warnings(response, &object.warnings))
         }
         "patch" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
             let (written, warnings) = patched(server, &target, &bytes, &headers, query).await?;
-            let response = show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
+            let response =
+                show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
             Ok(with_warnings(response, &warnings))
         }
         "delete" => {
@@ -149,7 +153,9 @@ pub async fn answer(
 fn creates_on_update(served: &Served) -> bool {
     matches!(
         (served.group(), served.kind()),
-        ("coordination.k8s.io", "Lease") | ("", "Endpoints" | "Event" | "LimitRange" | "Service") | ("events.k8s.io", _)
+        ("coordination.k8s.io", "Lease")
+            | ("", "Endpoints" | "Event" | "LimitRange" | "Service")
+            | ("events.k8s.io", _)
             | ("rbac.authorization.k8s.io", _)
     )
 }
@@ -158,7 +164,8 @@ fn creates_on_update(served: &Served) -> bool {
 fn returns_object(served: &Served) -> bool {
     matches!(
         served.kind(),
-        "Pod" | "PodTemplate"
+        "Pod"
+            | "PodTemplate"
             | "ResourceQuota"
             | "ServiceAccount"
             | "PersistentVolume"
@@ -219,7 +226,10 @@ fn agent(headers: &HeaderMap) -> String {
 
 fn delete_options(bytes: &Bytes, headers: &HeaderMap, query: &Query) -> Result<DeleteOptions, Status> {
     let mut options = DeleteOptions { dry_run: dry_run(query.all("dryRun"))?, ..DeleteOptions::default() };
-    let number = |text: &str| text.parse::<i64>().map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")));
+    let number = |text: &str| {
+        text.parse::<i64>()
+            .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
+    };
     if query.has("gracePeriodSeconds") {
         options.grace_period_seconds = Some(number(query.get("gracePeriodSeconds"))?);
     }
@@ -234,11 +244,15 @@ fn delete_options(bytes: &Bytes, headers: &HeaderMap, query: &Query) -> Result<D
         // Any group's DeleteOptions is the same thing.
         let tree = match crate::media::body_form(&content_type)? {
             Form::Protobuf => {
-                let envelope = trireme_schema::proto::Envelope::open(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
-                trireme_schema::proto::decode(schema, id, &envelope.raw).map_err(|e| Status::bad_request(e.to_string()))?
+                let envelope =
+                    trireme_schema::proto::Envelope::open(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
+                trireme_schema::proto::decode(schema, id, &envelope.raw)
+                    .map_err(|e| Status::bad_request(e.to_string()))?
             }
-            Form::Yaml => trireme_schema::yaml::parse(&String::from_utf8_lossy(bytes)).map_err(|e| Status::bad_request(e.to_string()))?,
-            Form::Json => json::parse(bytes).map_err(|e| Status::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?,
+            Form::Yaml => trireme_schema::yaml::parse(&String::from_utf8_lossy(bytes))
+                .map_err(|e| Status::bad_request(e.to_string()))?,
+            Form::Json => json::parse(bytes)
+                .map_err(|e| Status::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?,
         };
         let gv = trireme_schema::GroupVersion::parse("v1");
         let value = body::finish(tree, Vec::new(), &gv, "DeleteOptions", id, FieldValidation::Ignore)?.value;
@@ -248,13 +262,18 @@ fn delete_options(bytes: &Bytes, headers: &HeaderMap, query: &Query) -> Result<D
         options.uid = text(&["preconditions", "uid"]);
         options.resource_version = text(&["preconditions", "resourceVersion"]);
         orphan = value.at(&["orphanDependents"]).and_then(Value::as_bool).or(orphan);
-        let list: Vec<String> = value.list_at(&["dryRun"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let list: Vec<String> =
+            value.list_at(&["dryRun"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
         options.dry_run |= dry_run(&list)?;
     }
     match (&options.propagation, orphan) {
         (Some(policy), _) if !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground") => {
             let path = trireme_schema::field::Path::new("propagationPolicy");
-            let error = trireme_schema::field::Error::not_supported(&path, policy.as_str(), &["Background", "Foreground", "Orphan"]);
+            let error = trireme_schema::field::Error::not_supported(
+                &path,
+                policy.as_str(),
+                &["Background", "Foreground", "Orphan"],
+            );
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
         }
         (None, Some(true)) => options.propagation = Some("Orphan".into()),
@@ -300,7 +319,8 @@ pub(crate) async fn patched(
         let config = applied.value;
         let merge = |live: &Value| {
             let merged = managed::apply(served, &target.subresource, live, &config, &manager, force)?;
-            let mut object = body::finish(merged, Vec::new(), gv, served.kind(), served.id, FieldValidation::Ignore)?.value;
+            let mut object =
+                body::finish(merged, Vec::new(), gv, served.kind(), served.id, FieldValidation::Ignore)?.value;
             crate::defaults::apply(served.id, &mut object);
             Ok(object)
         };
@@ -315,7 +335,9 @@ pub(crate) async fn patched(
                 let target = Target { name: String::new(), ..target.clone() };
                 match server.create(&target, object, &options).await {
                     // Somebody created it in between: then it is merged with what is there.
-                    Err(status) if status.reason == "AlreadyExists" => Err(Status::conflict(served.group(), served.plural(), "", &status.message)),
+                    Err(status) if status.reason == "AlreadyExists" => {
+                        Err(Status::conflict(served.group(), served.plural(), "", &status.message))
+                    }
                     other => other.map(|w| (w, applied.warnings)),
                 }
             }
@@ -376,7 +398,10 @@ pub(crate) fn place(served: &Served, key: &str) -> (String, String) {
 
 fn list_head(served: &Served, revision: i64, next: &str, remaining: Option<usize>) -> String {
     let gv = &served.resource.gv;
-    let mut head = format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{gv}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"", served.kind());
+    let mut head = format!(
+        "{{\"kind\":\"{}List\",\"apiVersion\":\"{gv}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"",
+        served.kind()
+    );
     if !next.is_empty() {
         head.push_str(&format!(",\"continue\":\"{next}\""));
         if let Some(n) = remaining.filter(|n| *n > 0) {
@@ -413,13 +438,19 @@ fn list_bytes(served: &Served, revision: i64, next: &str, remaining: Option<usiz
 /// How much of a list is put into one piece of its body.
 const PIECE: usize = 64 << 10;
 
-async fn list_answer(server: &Arc<ApiServer>, target: &Target, query: &Query, wanted: Wanted) -> Result<Response<Body>, Status> {
+async fn list_answer(
+    server: &Arc<ApiServer>,
+    target: &Target,
+    query: &Query,
+    wanted: Wanted,
+) -> Result<Response<Body>, Status> {
     let served = &target.served;
     let selection = Selection::read(served, query)?;
     let page = server.page(served, &target.namespace, query, &selection).await?;
     match wanted.shape {
         Shape::Table => {
-            let rows: Vec<Value> = page.records.iter().map(|r| row(served, &server.present(served, r), query)).collect();
+            let rows: Vec<Value> =
+                page.records.iter().map(|r| row(served, &server.present(served, r), query)).collect();
             Ok(answer::object(200, wanted, json::to_vec(&table_value(served, rows, &page_meta(&page))).into()))
         }
         Shape::PartialMetadata => {
@@ -443,7 +474,12 @@ async fn list_answer(server: &Arc<ApiServer>, target: &Target, query: &Query, wa
     }
 }
 
-fn list_stream(server: &Arc<ApiServer>, served: &Arc<Served>, head: String, records: Vec<Arc<trireme_store::Record>>) -> Body {
+fn list_stream(
+    server: &Arc<ApiServer>,
+    served: &Arc<Served>,
+    head: String,
+    records: Vec<Arc<trireme_store::Record>>,
+) -> Body {
     let (server, served) = (server.clone(), served.clone());
     let state = (records.into_iter().peekable(), Some(head.into_bytes()), false);
     let pieces = futures::stream::unfold(state, move |(mut records, mut piece, mut ended)| {

@@ -76,7 +76,11 @@ impl Review {
                 let subject = subject(&object);
                 if subject.name.is_empty() && subject.groups.is_empty() {
                     let path = trireme_schema::field::Path::new("spec.user");
-                    let error = trireme_schema::field::Error::invalid(&path, "", "at least one of user or group must be specified");
+                    let error = trireme_schema::field::Error::invalid(
+                        &path,
+                        "",
+                        "at least one of user or group must be specified",
+                    );
                     return Err(Status::invalid(served.group(), served.kind(), "", &[error]));
                 }
                 access(server, &subject, &object)?

@@ -26,8 +26,10 @@ impl Selection {
     /// # Errors
     /// 400 when one cannot be read or names a field that cannot be selected by.
     pub fn read(served: &Served, query: &Query) -> Result<Self, Status> {
-        let labels = LabelSelector::parse(query.get("labelSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
-        let fields = FieldSelector::parse(query.get("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        let labels =
+            LabelSelector::parse(query.get("labelSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields =
+            FieldSelector::parse(query.get("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
         for requirement in &fields.0 {
             let field = requirement.field.as_str();
             let general = field == "metadata.name" || field == "metadata.namespace";

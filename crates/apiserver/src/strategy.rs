@@ -160,8 +160,10 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
     };
     match target.subresource.as_str() {
         "status" => {
-            let fields: Vec<String> = new.as_object().map(|m| m.keys().map(|k| k.to_string()).collect()).unwrap_or_default();
-            let old_fields = old.as_object().map(|m| m.keys().map(|k| k.to_string()).collect::<Vec<_>>()).unwrap_or_default();
+            let fields: Vec<String> =
+                new.as_object().map(|m| m.keys().map(|k| k.to_string()).collect()).unwrap_or_default();
+            let old_fields =
+                old.as_object().map(|m| m.keys().map(|k| k.to_string()).collect::<Vec<_>>()).unwrap_or_default();
             for field in fields.into_iter().chain(old_fields) {
                 if field != "status" && field != "metadata" {
                     keep(new, &field);

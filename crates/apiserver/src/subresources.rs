@@ -205,7 +205,9 @@ async fn bind(
         let conflict = |why: String| Status::conflict("", "pods/binding", &pod.name, &why);
         if !uid.is_empty() && uid != old.str_at(&["metadata", "uid"]) {
             let have = old.str_at(&["metadata", "uid"]);
-            return Err(conflict(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {have}")));
+            return Err(conflict(format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {have}"
+            )));
         }
         if old.at(&["metadata", "deletionTimestamp"]).is_some() {
             return Err(conflict(format!("pod {} is being deleted, cannot be assigned to a host", pod.name)));
@@ -221,7 +223,9 @@ async fn bind(
         new.remove_at(&["metadata", "resourceVersion"]);
         new.set_at(&["spec", "nodeName"], node.as_str());
         for field in ["annotations", "labels"] {
-            for (key, value) in binding.at(&["metadata", field]).and_then(Value::as_object).into_iter().flat_map(Map::iter) {
+            for (key, value) in
+                binding.at(&["metadata", field]).and_then(Value::as_object).into_iter().flat_map(Map::iter)
+            {
                 new.set_at(&["metadata", field, key], value.clone());
             }
         }
@@ -260,7 +264,8 @@ async fn evict(
         resource_version: text(&["deleteOptions", "preconditions", "resourceVersion"]),
     };
     let phase = pod.str_at(&["status", "phase"]);
-    let over = matches!(phase, "Succeeded" | "Failed" | "Pending") || pod.at(&["metadata", "deletionTimestamp"]).is_some();
+    let over =
+        matches!(phase, "Succeeded" | "Failed" | "Pending") || pod.at(&["metadata", "deletionTimestamp"]).is_some();
     if !over {
         take_budget(server, target, &pod, options.dry_run).await?;
     }
@@ -297,19 +302,29 @@ async fn take_budget(server: &Arc<ApiServer>, target: &Target, pod: &Value, dry_
         [] => return Ok(()),
         [only] => only,
         _ => {
-            return Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."));
+            return Err(Status::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            ));
         }
     };
     let served = server.catalogue.any_version("policy", "poddisruptionbudgets").ok_or_else(Status::no_such_path)?;
     let name = budget.str_at(&["metadata", "name"]).to_owned();
-    let budget_target = Target { served: served.clone(), name: name.clone(), subresource: "status".into(), ..target.clone() };
-    let ready = pod.list_at(&["status", "conditions"]).iter().any(|c| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True");
+    let budget_target =
+        Target { served: served.clone(), name: name.clone(), subresource: "status".into(), ..target.clone() };
+    let ready = pod
+        .list_at(&["status", "conditions"])
+        .iter()
+        .any(|c| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True");
     let pod_name = target.name.clone();
     let change = |old: &Value| {
         let refuse = |message: String, cause: String| {
             let mut status = Status::too_many_requests(message, 10);
             if let Some(details) = &mut status.details {
-                details.causes.push(trireme_schema::Cause { reason: "DisruptionBudget".into(), message: cause, field: String::new() });
+                details.causes.push(trireme_schema::Cause {
+                    reason: "DisruptionBudget".into(),
+                    message: cause,
+                    field: String::new(),
+                });
             }
             Err(status)
         };
@@ -377,14 +392,21 @@ async fn token(
             "Pod" => "pods",
             "Secret" => "secrets",
             "Node" => "nodes",
-            _ => return Err(Status::bad_request(format!("cannot bind token for serviceaccount {} to type {kind}", target.name))),
+            _ => {
+                return Err(Status::bad_request(format!(
+                    "cannot bind token for serviceaccount {} to type {kind}",
+                    target.name
+                )));
+            }
         };
         let namespace = if kind == "Node" { "" } else { &target.namespace };
         let object = server.read("", plural, namespace, name).ok_or_else(|| Status::not_found("", plural, name))?;
         let uid = object.str_at(&["metadata", "uid"]);
         let asked = reference.str_at(&["uid"]);
         if !asked.is_empty() && asked != uid {
-            let why = format!("the UID in the bound object reference ({asked}) does not match the UID in record. The object might have been deleted and then recreated");
+            let why = format!(
+                "the UID in the bound object reference ({asked}) does not match the UID in record. The object might have been deleted and then recreated"
+            );
             return Err(Status::conflict("", plural, name, &why));
         }
         if kind == "Pod" && object.str_at(&["spec", "serviceAccountName"]) != target.name {
@@ -400,12 +422,12 @@ async fn token(
             bound.node = Some((node.to_owned(), uid.unwrap_or_default()));
         }
     }
-    let audiences: Vec<String> = ask.list_at(&["spec", "audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let audiences: Vec<String> =
+        ask.list_at(&["spec", "audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let uid = account.str_at(&["metadata", "uid"]);
     let issuer = &server.authenticator.issuer;
-    let issued = issuer
-        .issue((&target.namespace, &target.name, uid), &audiences, &bound, seconds)
-        .map_err(Status::internal)?;
+    let issued =
+        issuer.issue((&target.namespace, &target.name, uid), &audiences, &bound, seconds).map_err(Status::internal)?;
     if audiences.is_empty() {
         ask.set_at(&["spec", "audiences"], vec![issuer.issuer()]);
     }

@@ -93,7 +93,8 @@ fn cell(kind: &str, column: &str, o: &Value) -> Value {
         ("Service", _) => service(column, o),
         ("Namespace", "Status") => o.str_at(&["status", "phase"]).into(),
         ("ConfigMap" | "Secret", "Data") => {
-            let n = [o.get("data"), o.get("binaryData")].into_iter().map(|v| count(v).as_int().unwrap_or(0)).sum::<i64>();
+            let n =
+                [o.get("data"), o.get("binaryData")].into_iter().map(|v| count(v).as_int().unwrap_or(0)).sum::<i64>();
             n.into()
         }
         ("Secret", "Type") => o.str_at(&["type"]).into(),
@@ -136,7 +137,8 @@ fn cell(kind: &str, column: &str, o: &Value) -> Value {
         }
         ("EndpointSlice", "Endpoints") => {
             let all = o.list_at(&["endpoints"]);
-            let addresses = all.iter().flat_map(|e| e.list_at(&["addresses"])).filter_map(Value::as_str).map(str::to_owned);
+            let addresses =
+                all.iter().flat_map(|e| e.list_at(&["addresses"])).filter_map(Value::as_str).map(str::to_owned);
             if all.is_empty() { "<unset>".into() } else { joined_some(addresses, 3).into() }
         }
         ("PersistentVolumeClaim", _) | ("PersistentVolume", _) => volume(kind, column, o),
@@ -146,7 +148,8 @@ fn cell(kind: &str, column: &str, o: &Value) -> Value {
         ("StorageClass", "AllowVolumeExpansion") => o.bool_at(&["allowVolumeExpansion"]).into(),
         ("Ingress", "Class") => or_none(o.str_at(&["spec", "ingressClassName"])),
         ("Ingress", "Hosts") => {
-            let hosts: Vec<&str> = o.list_at(&["spec", "rules"]).iter().map(|r| r.str_at(&["host"])).filter(|h| !h.is_empty()).collect();
+            let hosts: Vec<&str> =
+                o.list_at(&["spec", "rules"]).iter().map(|r| r.str_at(&["host"])).filter(|h| !h.is_empty()).collect();
             if hosts.is_empty() { "*".into() } else { hosts.join(",").into() }
         }
         ("Ingress", "Address") => load_balancer(o).into(),
@@ -178,7 +181,9 @@ fn cell(kind: &str, column: &str, o: &Value) -> Value {
             let target = |f| o.str_at(&["spec", "scaleTargetRef", f]);
             format!("{}/{}", target("kind"), target("name")).into()
         }
-        ("HorizontalPodAutoscaler", "MinPods") => o.int_at(&["spec", "minReplicas"]).map_or("<unset>".into(), |n| n.to_string().into()),
+        ("HorizontalPodAutoscaler", "MinPods") => {
+            o.int_at(&["spec", "minReplicas"]).map_or("<unset>".into(), |n| n.to_string().into())
+        }
         ("HorizontalPodAutoscaler", "MaxPods") => int(o, &["spec", "maxReplicas"]),
         ("HorizontalPodAutoscaler", "Replicas") => int(o, &["status", "currentReplicas"]),
         ("CertificateSigningRequest", "SignerName") => o.str_at(&["spec", "signerName"]).into(),
@@ -199,7 +204,9 @@ fn cell(kind: &str, column: &str, o: &Value) -> Value {
         }
         ("ControllerRevision", "Controller") => {
             let owner = o.list_at(&["metadata", "ownerReferences"]).iter().find(|r| r.bool_at(&["controller"]));
-            owner.map_or(NONE.into(), |r| format!("{}/{}", r.str_at(&["kind"]).to_lowercase(), r.str_at(&["name"])).into())
+            owner.map_or(NONE.into(), |r| {
+                format!("{}/{}", r.str_at(&["kind"]).to_lowercase(), r.str_at(&["name"])).into()
+            })
         }
         ("ControllerRevision", "Revision") => int(o, &["revision"]),
         ("ServiceCIDR", "CIDRs") => joined(o.list_at(&["spec", "cidrs"]).iter().filter_map(Value::as_str)).into(),
@@ -211,7 +218,10 @@ fn cell(kind: &str, column: &str, o: &Value) -> Value {
         },
         ("APIService", "Available") => {
             let conditions = o.list_at(&["status", "conditions"]);
-            conditions.iter().find(|c| c.str_at(&["type"]) == "Available").map_or("".into(), |c| c.str_at(&["status"]).into())
+            conditions
+                .iter()
+                .find(|c| c.str_at(&["type"]) == "Available")
+                .map_or("".into(), |c| c.str_at(&["status"]).into())
         }
         _ => Value::from(""),
     }
@@ -234,10 +244,11 @@ fn joined_some(items: impl Iterator<Item = String>, most: usize) -> String {
 fn quota(column: &str, o: &Value) -> Value {
     let hard = o.at(&["status", "hard"]).or_else(|| o.at(&["spec", "hard"])).and_then(Value::as_object);
     let limits = column == "Limit";
-    let parts = hard.into_iter().flat_map(Map::iter).filter(|(k, _)| k.starts_with("limits.") == limits).map(|(k, v)| {
-        let used = o.str_at(&["status", "used", k]);
-        format!("{k}: {}/{}", if used.is_empty() { "0" } else { used }, v.as_str().unwrap_or_default())
-    });
+    let parts =
+        hard.into_iter().flat_map(Map::iter).filter(|(k, _)| k.starts_with("limits.") == limits).map(|(k, v)| {
+            let used = o.str_at(&["status", "used", k]);
+            format!("{k}: {}/{}", if used.is_empty() { "0" } else { used }, v.as_str().unwrap_or_default())
+        });
     parts.collect::<Vec<_>>().join(", ").into()
 }
 
@@ -246,20 +257,32 @@ fn pod(column: &str, o: &Value) -> Value {
         "Ready" => {
             let statuses = o.list_at(&["status", "containerStatuses"]);
             let sidecar = |name: &str| {
-                o.list_at(&["spec", "initContainers"]).iter().any(|c| {
-                    c.str_at(&["name"]) == name && c.str_at(&["restartPolicy"]) == "Always"
-                })
+                o.list_at(&["spec", "initContainers"])
+                    .iter()
+                    .any(|c| c.str_at(&["name"]) == name && c.str_at(&["restartPolicy"]) == "Always")
             };
-            let side: Vec<&Value> =
-                o.list_at(&["status", "initContainerStatuses"]).iter().filter(|s| sidecar(s.str_at(&["name"]))).collect();
-            let sides = o.list_at(&["spec", "initContainers"]).iter().filter(|c| c.str_at(&["restartPolicy"]) == "Always").count();
-            let ready = statuses.iter().filter(|s| s.bool_at(&["ready"]) && s.at(&["state", "running"]).is_some()).count()
-                + side.iter().filter(|s| s.bool_at(&["ready"])).count();
+            let side: Vec<&Value> = o
+                .list_at(&["status", "initContainerStatuses"])
+                .iter()
+                .filter(|s| sidecar(s.str_at(&["name"])))
+                .collect();
+            let sides = o
+                .list_at(&["spec", "initContainers"])
+                .iter()
+                .filter(|c| c.str_at(&["restartPolicy"]) == "Always")
+                .count();
+            let ready =
+                statuses.iter().filter(|s| s.bool_at(&["ready"]) && s.at(&["state", "running"]).is_some()).count()
+                    + side.iter().filter(|s| s.bool_at(&["ready"])).count();
             format!("{ready}/{}", o.list_at(&["spec", "containers"]).len() + sides).into()
         }
         "Status" => pod_reason(o).into(),
         "Restarts" => {
-            let all = || o.list_at(&["status", "containerStatuses"]).iter().chain(o.list_at(&["status", "initContainerStatuses"]));
+            let all = || {
+                o.list_at(&["status", "containerStatuses"])
+                    .iter()
+                    .chain(o.list_at(&["status", "initContainerStatuses"]))
+            };
             let restarts: i64 = all().filter_map(|s| s.int_at(&["restartCount"])).sum();
             let last = all().map(|s| s.str_at(&["lastState", "terminated", "finishedAt"])).max().unwrap_or_default();
             if restarts > 0 && !last.is_empty() {
@@ -277,9 +300,9 @@ fn pod(column: &str, o: &Value) -> Value {
                 return NONE.into();
             }
             let holds = |g: &&Value| {
-                o.list_at(&["status", "conditions"]).iter().any(|c| {
-                    c.str_at(&["type"]) == g.str_at(&["conditionType"]) && c.str_at(&["status"]) == "True"
-                })
+                o.list_at(&["status", "conditions"])
+                    .iter()
+                    .any(|c| c.str_at(&["type"]) == g.str_at(&["conditionType"]) && c.str_at(&["status"]) == "True")
             };
             format!("{}/{}", gates.iter().filter(holds).count(), gates.len()).into()
         }
@@ -294,9 +317,10 @@ fn pod_reason(o: &Value) -> String {
         "" => phase.to_owned(),
         reason => reason.to_owned(),
     };
-    if o.list_at(&["status", "conditions"]).iter().any(|c| {
-        c.str_at(&["type"]) == "PodScheduled" && c.str_at(&["reason"]) == "SchedulingGated"
-    }) {
+    if o.list_at(&["status", "conditions"])
+        .iter()
+        .any(|c| c.str_at(&["type"]) == "PodScheduled" && c.str_at(&["reason"]) == "SchedulingGated")
+    {
         reason = "SchedulingGated".into();
     }
     let ended = |t: &Value| match (t.str_at(&["reason"]), t.int_at(&["signal"]).unwrap_or_default()) {
@@ -317,7 +341,11 @@ fn pod_reason(o: &Value) -> String {
             reason = format!("Init:{}", ended(t));
         } else if sidecar && status.bool_at(&["started"]) {
             continue;
-        } else if let Some(w) = state.and_then(|s| s.get("waiting")).map(|w| w.str_at(&["reason"])).filter(|w| !w.is_empty() && *w != "PodInitializing") {
+        } else if let Some(w) = state
+            .and_then(|s| s.get("waiting"))
+            .map(|w| w.str_at(&["reason"]))
+            .filter(|w| !w.is_empty() && *w != "PodInitializing")
+        {
             reason = format!("Init:{w}");
         } else {
             reason = format!("Init:{i}/{}", inits.len());
@@ -338,9 +366,10 @@ fn pod_reason(o: &Value) -> String {
             }
         }
         if reason == "Completed" && running {
-            let ready = o.list_at(&["status", "conditions"]).iter().any(|c| {
-                c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True"
-            });
+            let ready = o
+                .list_at(&["status", "conditions"])
+                .iter()
+                .any(|c| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True");
             reason = if ready { "Running" } else { "NotReady" }.into();
         }
     }
@@ -418,7 +447,8 @@ fn service(column: &str, o: &Value) -> Value {
             let own = joined(o.list_at(&["spec", "externalIPs"]).iter().filter_map(Value::as_str));
             match kind {
                 "LoadBalancer" => {
-                    let all = [load_balancer(o), own].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(",");
+                    let all =
+                        [load_balancer(o), own].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(",");
                     if all.is_empty() { "<pending>".into() } else { all.into() }
                 }
                 "ExternalName" => o.str_at(&["spec", "externalName"]).into(),
@@ -441,7 +471,9 @@ fn service(column: &str, o: &Value) -> Value {
 
 fn job(column: &str, o: &Value) -> Value {
     let condition = |kind: &str| {
-        o.list_at(&["status", "conditions"]).iter().any(|c| c.str_at(&["type"]) == kind && c.str_at(&["status"]) == "True")
+        o.list_at(&["status", "conditions"])
+            .iter()
+            .any(|c| c.str_at(&["type"]) == kind && c.str_at(&["status"]) == "True")
     };
     match column {
         "Status" => (if condition("Complete") {
@@ -481,16 +513,17 @@ fn job(column: &str, o: &Value) -> Value {
 }
 
 fn event(column: &str, o: &Value) -> Value {
-    let first_of = |fields: &[&str]| {
-        fields.iter().map(|f| o.str_at(&[f])).find(|t| !t.is_empty()).unwrap_or_default().to_owned()
-    };
+    let first_of =
+        |fields: &[&str]| fields.iter().map(|f| o.str_at(&[f])).find(|t| !t.is_empty()).unwrap_or_default().to_owned();
     let regarding = o.get("involvedObject").or_else(|| o.get("regarding")).cloned().unwrap_or_default();
     let source = o.get("source").or_else(|| o.get("deprecatedSource")).cloned().unwrap_or_default();
     let series = |field: &str| o.str_at(&["series", field]).to_owned();
     match column {
         "Last Seen" => {
             let last = match series("lastObservedTime") {
-                text if text.is_empty() => first_of(&["lastTimestamp", "deprecatedLastTimestamp", "eventTime", "firstTimestamp"]),
+                text if text.is_empty() => {
+                    first_of(&["lastTimestamp", "deprecatedLastTimestamp", "eventTime", "firstTimestamp"])
+                }
                 text => text,
             };
             human::age(&last).into()
@@ -498,9 +531,7 @@ fn event(column: &str, o: &Value) -> Value {
         "First Seen" => human::age(&first_of(&["firstTimestamp", "deprecatedFirstTimestamp", "eventTime"])).into(),
         "Type" => o.str_at(&["type"]).into(),
         "Reason" => o.str_at(&["reason"]).into(),
-        "Object" => {
-            format!("{}/{}", regarding.str_at(&["kind"]).to_lowercase(), regarding.str_at(&["name"])).into()
-        }
+        "Object" => format!("{}/{}", regarding.str_at(&["kind"]).to_lowercase(), regarding.str_at(&["name"])).into(),
         "Subobject" => regarding.str_at(&["fieldPath"]).into(),
         "Source" => {
             let (component, host) = (source.str_at(&["component"]), source.str_at(&["host"]));
@@ -512,7 +543,10 @@ fn event(column: &str, o: &Value) -> Value {
         }
         "Message" => first_of(&["message", "note"]).trim().into(),
         "Count" => {
-            let n = o.int_at(&["series", "count"]).or_else(|| o.int_at(&["count"])).or_else(|| o.int_at(&["deprecatedCount"]));
+            let n = o
+                .int_at(&["series", "count"])
+                .or_else(|| o.int_at(&["count"]))
+                .or_else(|| o.int_at(&["deprecatedCount"]));
             n.filter(|n| *n > 0).unwrap_or(1).to_string().into()
         }
         _ => Value::from(""),

@@ -1,8 +1,8 @@
 //! What objects may hold: rules of all kinds, then of each.
 
 use crate::catalogue::Served;
-use crate::server::ApiServer;
 use crate::registry::name_required;
+use crate::server::ApiServer;
 use trireme_schema::field::{Error, Path};
 use trireme_schema::{ListKind, Schema, StructId, Type, Value, names};
 
@@ -195,7 +195,9 @@ fn pod_update(old: &Value, new: &Value) -> Vec<Error> {
     };
     let mut errors = Vec::new();
     let gone = old.list_at(&["spec", "tolerations"]).iter().any(|t| !new.list_at(&["spec", "tolerations"]).contains(t));
-    if strip(old) != strip(new) || (gone && new.list_at(&["spec", "tolerations"]).len() < old.list_at(&["spec", "tolerations"]).len()) {
+    if strip(old) != strip(new)
+        || (gone && new.list_at(&["spec", "tolerations"]).len() < old.list_at(&["spec", "tolerations"]).len())
+    {
         let why = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
         errors.push(Error::forbidden(&Path::new("spec"), why));
     }
@@ -218,7 +220,9 @@ fn shared(served: &Served, object: &Value) -> Vec<Error> {
         ("", "Service") => service(object, &mut errors),
         ("", "ConfigMap" | "Secret") => {
             for field in ["data", "binaryData"] {
-                for key in object.at(&[field]).and_then(Value::as_object).into_iter().flat_map(trireme_schema::Map::keys) {
+                for key in
+                    object.at(&[field]).and_then(Value::as_object).into_iter().flat_map(trireme_schema::Map::keys)
+                {
                     for why in names::config_map_key(key) {
                         errors.push(Error::invalid(&Path::new(field).key(key), key.clone(), why));
                     }
@@ -347,7 +351,8 @@ fn pod_spec(spec: Option<&Value>, path: &Path, errors: &mut Vec<Error>) {
             if name.is_empty() {
                 errors.push(Error::required(&at.child("name"), ""));
             } else {
-                errors.extend(names::dns1123_label(name).into_iter().map(|w| Error::invalid(&at.child("name"), name, w)));
+                errors
+                    .extend(names::dns1123_label(name).into_iter().map(|w| Error::invalid(&at.child("name"), name, w)));
             }
             let image = container.str_at(&["image"]);
             if image.is_empty() {
@@ -383,7 +388,8 @@ fn pod_spec(spec: Option<&Value>, path: &Path, errors: &mut Vec<Error>) {
                 port_number(port.int_at(&["hostPort"]), &at.child("hostPort"), false, errors);
                 let name = port.str_at(&["name"]);
                 if !name.is_empty() {
-                    errors.extend(names::port_name(name).into_iter().map(|w| Error::invalid(&at.child("name"), name, w)));
+                    errors
+                        .extend(names::port_name(name).into_iter().map(|w| Error::invalid(&at.child("name"), name, w)));
                 }
             }
             resources(container.at(&["resources"]), &at.child("resources"), errors);
@@ -406,14 +412,18 @@ fn resources(resources: Option<&Value>, path: &Path, errors: &mut Vec<Error>) {
     let parse = |v: Option<&Value>| v.and_then(Value::as_str).and_then(|t| t.parse::<trireme_schema::Quantity>().ok());
     let Some(resources) = resources else { return };
     for of in ["limits", "requests"] {
-        for (name, amount) in resources.at(&[of]).and_then(Value::as_object).into_iter().flat_map(trireme_schema::Map::iter) {
+        for (name, amount) in
+            resources.at(&[of]).and_then(Value::as_object).into_iter().flat_map(trireme_schema::Map::iter)
+        {
             let at = path.child(of).key(name);
             if parse(Some(amount)).is_some_and(|q| q.is_negative()) {
                 errors.push(Error::invalid(&at, amount.clone(), "must be greater than or equal to 0"));
             }
         }
     }
-    for (name, request) in resources.at(&["requests"]).and_then(Value::as_object).into_iter().flat_map(trireme_schema::Map::iter) {
+    for (name, request) in
+        resources.at(&["requests"]).and_then(Value::as_object).into_iter().flat_map(trireme_schema::Map::iter)
+    {
         let limit = parse(resources.at(&["limits", name]));
         if let (Some(request), Some(limit)) = (parse(Some(request)), limit)
             && request > limit

@@ -82,9 +82,9 @@ impl ApiServer {
                 _ => self.store.revision(),
             }
         };
-        let events = topic.watch(&prefix, from).map_err(|e| {
-            Status::expired(format!("too old resource version: {} ({})", e.asked, e.oldest))
-        })?;
+        let events = topic
+            .watch(&prefix, from)
+            .map_err(|e| Status::expired(format!("too old resource version: {} ({})", e.asked, e.oldest)))?;
         let timeout = query.get("timeoutSeconds").parse::<u64>().ok().filter(|s| *s > 0);
         let longest = LONGEST + Duration::from_secs(rand::random_range(0..LONGEST.as_secs()));
         let ends = Instant::now() + timeout.map_or(longest, Duration::from_secs);

@@ -74,7 +74,10 @@ mod tests {
     #[test]
     fn reasons_are_counted_and_sorted() {
         let mut diagnosis = Diagnosis::new(3);
-        diagnosis.reject("NodeResourcesFit", Rejection::preemptable(vec!["Insufficient memory".into(), "Insufficient cpu".into()]));
+        diagnosis.reject(
+            "NodeResourcesFit",
+            Rejection::preemptable(vec!["Insufficient memory".into(), "Insufficient cpu".into()]),
+        );
         diagnosis.reject("NodeResourcesFit", Rejection::preemptable(vec!["Insufficient cpu".into()]));
         diagnosis.reject("NodeUnschedulable", Rejection::of("node(s) were unschedulable"));
         assert_eq!(

@@ -83,9 +83,8 @@ impl PodInfo {
                 port: port.host_port,
             })
             .collect();
-        let asks = !spec.node_selector.is_empty()
-            || spec.affinity.is_some()
-            || !spec.topology_spread_constraints.is_empty();
+        let asks =
+            !spec.node_selector.is_empty() || spec.affinity.is_some() || !spec.topology_spread_constraints.is_empty();
         Ok(Self {
             key: Key::new(&pod.metadata.namespace, &pod.metadata.name),
             uid: pod.metadata.uid.into(),

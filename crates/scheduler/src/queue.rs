@@ -46,7 +46,10 @@ enum State {
     /// An attempt is being made; it began when this many hints had been seen.
     Trying(u64),
     /// Failed; waits for a hint, and at the longest until the time.
-    Failed { rejected_by: Vec<&'static str>, until: Instant },
+    Failed {
+        rejected_by: Vec<&'static str>,
+        until: Instant,
+    },
     /// Failed, and something has changed; waits for the end of its back-off.
     BackingOff(Instant),
     /// Held back by scheduling gates.

@@ -35,9 +35,8 @@ impl Resources {
     pub fn read(list: &BTreeMap<String, String>) -> Result<Self, BadQuantity> {
         let mut resources = Self::default();
         for (name, text) in list {
-            let quantity: Quantity = text
-                .parse()
-                .map_err(|_| BadQuantity { resource: name.clone(), quantity: text.clone() })?;
+            let quantity: Quantity =
+                text.parse().map_err(|_| BadQuantity { resource: name.clone(), quantity: text.clone() })?;
             match name.as_str() {
                 "cpu" => resources.milli_cpu = quantity.milli_value(),
                 "memory" => resources.memory = quantity.value(),

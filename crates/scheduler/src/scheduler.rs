@@ -341,4 +341,3 @@ fn about(pod: &PodInfo) -> ObjectRef {
         field_path: String::new(),
     }
 }
-

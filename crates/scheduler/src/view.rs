@@ -162,5 +162,11 @@ impl Kind for Node {
 
 fn resource(kind: &'static str, plural: &'static str, namespaced: bool) -> Resource {
     let borrowed = Cow::Borrowed;
-    Resource { group: borrowed(""), version: borrowed("v1"), kind: borrowed(kind), plural: borrowed(plural), namespaced }
+    Resource {
+        group: borrowed(""),
+        version: borrowed("v1"),
+        kind: borrowed(kind),
+        plural: borrowed(plural),
+        namespaced,
+    }
 }

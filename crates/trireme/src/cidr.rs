@@ -41,7 +41,8 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not a block of addresses such as 10.42.0.0/16");
         let (network, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        let cidr = Self { network: network.parse().map_err(|_| wrong())?, prefix: prefix.parse().map_err(|_| wrong())? };
+        let cidr =
+            Self { network: network.parse().map_err(|_| wrong())?, prefix: prefix.parse().map_err(|_| wrong())? };
         if u32::from(cidr.prefix) > cidr.bits() {
             return Err(wrong());
         }

@@ -33,7 +33,14 @@ pub struct Common {
     #[arg(long, global = true, env = "TRIREME_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where everything lives
-    #[arg(long, short = 'd', global = true, env = "TRIREME_DATA_DIR", value_name = "DIR", default_value = "/var/lib/trireme")]
+    #[arg(
+        long,
+        short = 'd',
+        global = true,
+        env = "TRIREME_DATA_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/trireme"
+    )]
     pub data_dir: PathBuf,
     /// What to log: error, warn, info, debug, trace, or per part (info,trireme_node=debug)
     #[arg(long, global = true, env = "TRIREME_LOG_LEVEL", value_name = "LEVEL", default_value = "warn")]

@@ -76,12 +76,15 @@ fn merge(
 ) -> Result<Vec<OsString>, Error> {
     let refused = |reason: String| Error::Content { path: path.to_owned(), reason };
     let command = Cli::command();
-    let Some((at, subcommand)) = args.iter().enumerate().skip(1).find_map(|(at, arg)| {
-        command.find_subcommand(arg.to_str()?).map(|subcommand| (at, subcommand))
-    }) else {
+    let Some((at, subcommand)) = args
+        .iter()
+        .enumerate()
+        .skip(1)
+        .find_map(|(at, arg)| command.find_subcommand(arg.to_str()?).map(|subcommand| (at, subcommand)))
+    else {
         return Ok(args);
     };
-    let value = trireme_schema::yaml::parse(text.as_bytes()).map_err(|error| refused(error.to_string()))?;
+    let value = trireme_schema::yaml::parse(text).map_err(|error| refused(error.to_string()))?;
     let mapping = match &value {
         Value::Null => return Ok(args),
         Value::Object(mapping) => mapping,
@@ -107,7 +110,8 @@ fn merge(
                 (true, Value::Bool(false)) => {}
                 (true, _) => return Err(refused(format!("{key} must be true or false"))),
                 (false, item) => {
-                    let text = scalar(item).ok_or_else(|| refused(format!("{key} must be a text or a list of texts")))?;
+                    let text =
+                        scalar(item).ok_or_else(|| refused(format!("{key} must be a text or a list of texts")))?;
                     from_file.push(OsString::from(format!("--{key}={text}")));
                 }
             }
@@ -150,7 +154,16 @@ mod tests {
         let file = "https-listen-port: 7443\nnode-ip: 10.0.0.1\ntls-san: [a, b]\ndemo: true\n";
         assert_eq!(
             merged(&["trireme", "up", "--https-listen-port", "8443"], file).unwrap(),
-            ["trireme", "up", "--demo", "--https-listen-port=7443", "--tls-san=a", "--tls-san=b", "--https-listen-port", "8443"]
+            [
+                "trireme",
+                "up",
+                "--demo",
+                "--https-listen-port=7443",
+                "--tls-san=a",
+                "--tls-san=b",
+                "--https-listen-port",
+                "8443"
+            ]
         );
         // Flags of other commands are passed over, so that one file serves them all.
         assert_eq!(merged(&["trireme", "down"], file).unwrap(), ["trireme", "down"]);
@@ -158,7 +171,9 @@ mod tests {
 
     #[test]
     fn mistakes_in_the_file_are_named() {
-        for (file, said) in [("porrt: 1\n", "porrt"), ("- a\n", "mapping"), ("demo: 3\n", "demo"), ("a: [\n", "config.yaml")] {
+        for (file, said) in
+            [("porrt: 1\n", "porrt"), ("- a\n", "mapping"), ("demo: 3\n", "demo"), ("a: [\n", "config.yaml")]
+        {
             let error = merged(&["trireme", "up"], file).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }

@@ -1,3 +1,52 @@
 //! The `trireme` binary: command line, configuration, and the wiring of components into processes.
 
-fn main() {}
+mod address;
+mod cidr;
+mod cli;
+mod config;
+mod control_plane;
+mod instance;
+mod ports;
+mod print;
+mod progress;
+mod serve;
+mod version;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// A command failed; the text says what and what to do.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A closed standard error leaves the exit code.
+            let _ = writeln!(std::io::stderr(), "trireme: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let args = config::with_file(std::env::args_os().collect())?;
+    let Cli { common, command } = Cli::parse_from(args);
+    match command {
+        Command::Up(up) => serve::run(&common, &up.server, up.demo),
+        Command::Server(server) => serve::run(&common, &server, false),
+        Command::Kubeconfig => print::kubeconfig(&common),
+        Command::Config(config) => print::config(&common, &config),
+        Command::Version { output } => print::version(output),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "trireme", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Agent(_) => Err("`trireme agent` needs the node, which this build does not have yet".into()),
+        Command::Down => serve::down(&common),
+        Command::Uninstall(uninstall) => serve::uninstall(&common, &uninstall),
+        Command::Images(_) => Err("`trireme images` needs the runtime, which this build does not have yet".into()),
+    }
+}

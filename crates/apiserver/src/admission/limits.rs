@@ -158,7 +158,8 @@ fn usage(attributes: &Attributes<'_>, object: &Value) -> Map {
 /// writes what is counted here is the state itself.
 pub(super) fn quota(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
     let target = attributes.target;
-    if attributes.operation != Operation::Create || !target.subresource.is_empty() || !target.served.resource.namespaced {
+    if attributes.operation != Operation::Create || !target.subresource.is_empty() || !target.served.resource.namespaced
+    {
         return Ok(());
     }
     if old.is_some() || target.served.plural() == "resourcequotas" {
@@ -179,7 +180,10 @@ pub(super) fn quota(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
             .keys()
             .map(|k| k.as_str())
             .filter(|k| {
-                let compute = matches!(*k, "cpu" | "memory") || k.starts_with("requests.cpu") || k.starts_with("requests.memory") || k.starts_with("limits.");
+                let compute = matches!(*k, "cpu" | "memory")
+                    || k.starts_with("requests.cpu")
+                    || k.starts_with("requests.memory")
+                    || k.starts_with("limits.");
                 target.served.plural() == "pods" && compute && adds.get(k).is_none()
             })
             .collect();

@@ -18,7 +18,9 @@ pub(super) fn lifecycle(attributes: &Attributes<'_>, object: &Value) -> Result<(
     let Some(namespace) = attributes.server.read("", "namespaces", "", &target.namespace) else {
         return Err(Status::not_found("", "namespaces", &target.namespace));
     };
-    if namespace.str_at(&["status", "phase"]) == "Terminating" || namespace.at(&["metadata", "deletionTimestamp"]).is_some() {
+    if namespace.str_at(&["status", "phase"]) == "Terminating"
+        || namespace.at(&["metadata", "deletionTimestamp"]).is_some()
+    {
         let name = object.str_at(&["metadata", "name"]);
         let ns = &target.namespace;
         let why = format!("unable to create new content in namespace {ns} because it is being terminated");

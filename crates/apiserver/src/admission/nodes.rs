@@ -21,8 +21,17 @@ fn allowed_label(key: &str) -> bool {
         "kubernetes.io/instance-type",
     ];
     let prefix = key.split('/').next().unwrap_or_default();
-    let ours = prefix == "kubernetes.io" || prefix.ends_with(".kubernetes.io") || prefix == "k8s.io" || prefix.ends_with(".k8s.io");
-    !key.contains('/') || !ours || ALLOWED.contains(&key) || prefix == "kubelet.kubernetes.io" || prefix.ends_with(".kubelet.kubernetes.io") || prefix == "node.kubernetes.io" || prefix.ends_with(".node.kubernetes.io")
+    let ours = prefix == "kubernetes.io"
+        || prefix.ends_with(".kubernetes.io")
+        || prefix == "k8s.io"
+        || prefix.ends_with(".k8s.io");
+    !key.contains('/')
+        || !ours
+        || ALLOWED.contains(&key)
+        || prefix == "kubelet.kubernetes.io"
+        || prefix.ends_with(".kubelet.kubernetes.io")
+        || prefix == "node.kubernetes.io"
+        || prefix.ends_with(".node.kubernetes.io")
 }
 
 fn changed_labels(new: Option<&Map>, old: Option<&Map>) -> Vec<String> {
@@ -48,7 +57,8 @@ pub(super) fn restriction(attributes: &Attributes<'_>, object: &Value, old: Opti
             if name != node {
                 return refuse(format!("node \"{node}\" is not allowed to modify node \"{name}\""));
             }
-            let labels = |v: Option<&Value>| v.and_then(|v| v.at(&["metadata", "labels"])).and_then(Value::as_object).cloned();
+            let labels =
+                |v: Option<&Value>| v.and_then(|v| v.at(&["metadata", "labels"])).and_then(Value::as_object).cloned();
             let (new_labels, old_labels) = (labels(Some(object)), labels(old));
             if attributes.operation != Operation::Delete {
                 let bad: Vec<String> = changed_labels(new_labels.as_ref(), old_labels.as_ref())
@@ -90,7 +100,9 @@ fn pod(attributes: &Attributes<'_>, node: &str, object: &Value, old: Option<&Val
         (Operation::Create, "") => {
             let mirror = object.at(&["metadata", "annotations", "kubernetes.io/config.mirror"]).is_some();
             if !mirror {
-                return refuse(format!("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"{node}\" can only create mirror pods"));
+                return refuse(format!(
+                    "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"{node}\" can only create mirror pods"
+                ));
             }
             if on(object) != node {
                 return refuse(format!("node \"{node}\" can only create pods with spec.nodeName set to itself"));

@@ -48,7 +48,8 @@ impl TokenIssuer {
     /// # Errors
     /// What is wrong with it.
     pub fn new(config: &Config) -> Result<Self, String> {
-        let der = PrivatePkcs8KeyDer::from_pem_slice(config.service_account_key.as_bytes()).map_err(|e| e.to_string())?;
+        let der =
+            PrivatePkcs8KeyDer::from_pem_slice(config.service_account_key.as_bytes()).map_err(|e| e.to_string())?;
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der())
             .map_err(|e| e.to_string())?;
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.public_key().as_ref());

@@ -51,7 +51,9 @@ impl Rule {
         }
         let full = action.full_resource();
         let resource = self.resources.iter().any(|r| {
-            r == "*" || *r == full || (!action.subresource.is_empty() && r.strip_prefix("*/") == Some(&action.subresource))
+            r == "*"
+                || *r == full
+                || (!action.subresource.is_empty() && r.strip_prefix("*/") == Some(&action.subresource))
         });
         any(&self.groups, &action.group)
             && resource
@@ -60,9 +62,8 @@ impl Rule {
 
     /// Whether this rule covers all that another one allows (for escalation checks).
     pub fn covers(&self, other: &Rule) -> bool {
-        let all = |own: &[String], wanted: &[String]| {
-            own.iter().any(|x| x == "*") || wanted.iter().all(|w| own.contains(w))
-        };
+        let all =
+            |own: &[String], wanted: &[String]| own.iter().any(|x| x == "*") || wanted.iter().all(|w| own.contains(w));
         let resources = self.resources.iter().any(|x| x == "*")
             || other.resources.iter().all(|w| {
                 let sub = w.split_once('/').map(|(_, s)| format!("*/{s}"));
@@ -172,12 +173,7 @@ mod tests {
     }
 
     fn action(verb: &str, resource: &str, subresource: &str) -> Action {
-        Action {
-            verb: verb.into(),
-            resource: resource.into(),
-            subresource: subresource.into(),
-            ..Action::default()
-        }
+        Action { verb: verb.into(), resource: resource.into(), subresource: subresource.into(), ..Action::default() }
     }
 
     #[test]

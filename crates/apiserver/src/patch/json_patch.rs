@@ -22,7 +22,11 @@ pub(super) fn apply(patch: &Value, tree: Value) -> Result<Value, Status> {
     let mut tree = tree;
     for operation in operations {
         step(operation, &mut tree).map_err(|why| {
-            let mut status = Status::failure(422, "Invalid", format!("the server rejected our request due to an error in our request: {why}"));
+            let mut status = Status::failure(
+                422,
+                "Invalid",
+                format!("the server rejected our request due to an error in our request: {why}"),
+            );
             status.details = Some(Box::default());
             status
         })?;
@@ -122,7 +126,9 @@ fn add(tree: &mut Value, path: &str, value: Value) -> Result<(), String> {
         Value::Object(map) => drop(map.insert(Key::from(last.as_str()), value)),
         Value::Array(items) if last == "-" => items.push(value),
         Value::Array(items) => {
-            let i = position(last, items.len() + 1).ok_or_else(|| format!("add operation does not apply: doc is missing path: {path:?}: invalid array index"))?;
+            let i = position(last, items.len() + 1).ok_or_else(|| {
+                format!("add operation does not apply: doc is missing path: {path:?}: invalid array index")
+            })?;
             items.insert(i, value);
         }
         _ => return Err(missing("add", path)),

@@ -5,7 +5,9 @@ use trireme_schema::{Map, PatchStrategy, Schema, Status, StructId, Type, Value, 
 /// Applies a patch.
 pub(super) fn apply(patch: &Value, tree: Value, id: StructId) -> Result<Value, Status> {
     let Some(changes) = patch.as_object() else {
-        return Err(Status::bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+        return Err(Status::bad_request(
+            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+        ));
     };
     let base = match tree {
         Value::Object(map) => map,
@@ -104,7 +106,10 @@ fn value(
 fn plain(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
-            map.iter().filter(|(k, v)| !k.starts_with('$') && !v.is_null()).map(|(k, v)| (k.clone(), plain(v))).collect(),
+            map.iter()
+                .filter(|(k, v)| !k.starts_with('$') && !v.is_null())
+                .map(|(k, v)| (k.clone(), plain(v)))
+                .collect(),
         ),
         Value::Array(items) => Value::Array(items.iter().map(plain).collect()),
         other => other.clone(),
@@ -195,7 +200,10 @@ mod tests {
             r#"{"spec":{"containers":[{"image":"x","name":"a"}]}}"#
         );
         assert_eq!(
-            patched(tree, r#"{"spec":{"$setElementOrder/containers":[{"name":"b"},{"name":"a"}],"containers":[{"name":"b","image":"z"}]}}"#),
+            patched(
+                tree,
+                r#"{"spec":{"$setElementOrder/containers":[{"name":"b"},{"name":"a"}],"containers":[{"name":"b","image":"z"}]}}"#
+            ),
             r#"{"spec":{"containers":[{"image":"z","name":"b"},{"image":"x","name":"a"}]}}"#
         );
     }
@@ -203,7 +211,10 @@ mod tests {
     #[test]
     fn scalars_lists_lose_what_is_named() {
         assert_eq!(
-            patched(r#"{"metadata":{"finalizers":["a/b","c/d"]}}"#, r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":["a/b"]}}"#),
+            patched(
+                r#"{"metadata":{"finalizers":["a/b","c/d"]}}"#,
+                r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":["a/b"]}}"#
+            ),
             r#"{"metadata":{"finalizers":["c/d"]}}"#
         );
     }

@@ -24,8 +24,7 @@ impl Plugin for ImageLocality {
         let all = i64::try_from(nodes.len()).ok().filter(|n| *n > 0)?;
         let score = |node: &&NodeInfo| {
             // An image that few nodes have counts for less, so that they are not overrun.
-            let sum: i64 =
-                pod.images.iter().zip(&spread).map(|(image, spread)| size(node, image) * spread / all).sum();
+            let sum: i64 = pod.images.iter().zip(&spread).map(|(image, spread)| size(node, image) * spread / all).sum();
             let most = LARGE * containers;
             (sum.clamp(SMALL, most) - SMALL) * MAX_SCORE / (most - SMALL)
         };

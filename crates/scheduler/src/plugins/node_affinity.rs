@@ -13,7 +13,8 @@ impl Plugin for NodeAffinity {
     }
 
     fn concerns(&self, pod: &PodInfo, _cluster: &Cluster) -> bool {
-        let asks = |wishes: &crate::pod::Wishes| !wishes.node_selector.is_empty() || wishes.affinity.node_affinity.is_some();
+        let asks =
+            |wishes: &crate::pod::Wishes| !wishes.node_selector.is_empty() || wishes.affinity.node_affinity.is_some();
         pod.wishes.as_deref().is_some_and(asks)
     }
 

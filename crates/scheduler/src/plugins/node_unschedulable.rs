@@ -12,11 +12,8 @@ impl Plugin for NodeUnschedulable {
         if !node.unschedulable {
             return Ok(());
         }
-        let taint = Taint {
-            key: "node.kubernetes.io/unschedulable".into(),
-            value: "".into(),
-            effect: "NoSchedule".into(),
-        };
+        let taint =
+            Taint { key: "node.kubernetes.io/unschedulable".into(), value: "".into(), effect: "NoSchedule".into() };
         if pod.tolerates(&taint) { Ok(()) } else { Err(Rejection::of("node(s) were unschedulable")) }
     }
 

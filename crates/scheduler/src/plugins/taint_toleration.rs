@@ -18,8 +18,7 @@ impl Plugin for TaintToleration {
 
     fn score(&self, pod: &PodInfo, nodes: &[&NodeInfo], _cluster: &Cluster) -> Option<Scores> {
         let disliked = |node: &&NodeInfo| {
-            let count =
-                node.taints.iter().filter(|t| &*t.effect == "PreferNoSchedule" && !pod.tolerates(t)).count();
+            let count = node.taints.iter().filter(|t| &*t.effect == "PreferNoSchedule" && !pod.tolerates(t)).count();
             i64::try_from(count).unwrap_or(i64::MAX)
         };
         super::normalize(nodes.iter().map(disliked).collect(), true)

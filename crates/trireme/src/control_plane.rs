@@ -1,0 +1,173 @@
+//! Wires store, API server, controllers and scheduler.
+
+use crate::cli::Server;
+use crate::instance::Instance;
+use crate::{Failure, address, version};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use trireme_apiserver::kubelet::{Direct, Kubelets};
+use trireme_apiserver::{ApiServer, Config, User, listener};
+use trireme_client::{Client, Credentials, Informers, Kubeconfig};
+use trireme_controllers::{Clock, Controllers, Options};
+use trireme_pki::{ClusterPki, Role, ServingNames, certificates};
+use trireme_scheduler::{Scheduler, SchedulerConfig};
+use trireme_store::Store;
+
+/// A control plane that runs.
+pub struct ControlPlane {
+    /// The API server.
+    pub server: Arc<ApiServer>,
+    /// The cluster's keys.
+    pub pki: ClusterPki,
+    /// URL for clients on this machine.
+    pub url: String,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What is below the data directory.
+pub const KUBECONFIG: &str = "kubeconfig";
+
+impl ControlPlane {
+    /// Starts it; it is ready when this returns.
+    ///
+    /// # Errors
+    /// One line that says what to do.
+    pub async fn start(instance: &Instance, args: &Server, stop: &CancellationToken) -> Result<Self, Failure> {
+        let node_ip = args.node.node_ip.unwrap_or_else(address::of_default_route);
+        let advertise = args.advertise_address.unwrap_or(node_ip);
+        let service_ip = args.service_cidr.nth(1).ok_or("--service-cidr is too small")?;
+        let port = args.https_listen_port;
+        let listener = TcpListener::bind((args.bind_address, port)).await.map_err(|error| {
+            format!("cannot listen on {}:{port}: {error}; choose another with --https-listen-port", args.bind_address)
+        })?;
+        let port = listener.local_addr()?.port();
+
+        let pki = ClusterPki::open(&instance.path("pki"), &serving_names(args, advertise, service_ip))?;
+        let store = Store::open(&instance.path("store"))?;
+        let config = Config {
+            service_ranges: vec![args.service_cidr.to_string().parse()?],
+            advertise_address: advertise,
+            advertise_port: port,
+            cluster_domain: args.cluster_domain.clone(),
+            version: format!("{}+trireme{}", version::KUBERNETES, version::TRIREME),
+            client_ca: pki.client_ca.certificate().to_owned(),
+            server_ca: pki.server_ca.certificate().to_owned(),
+            service_account_key: pki.service_account_key.clone(),
+            static_tokens: Vec::new(),
+        };
+        let server = ApiServer::open(store, config, kubelets(&pki)?).await?;
+        let clients = certificates(pki.client_ca.certificate(), "the client CA")?;
+        let tls = listener::tls(pki.serving.chain()?, pki.serving.private_key()?, &clients)?;
+        let mut tasks = vec![tokio::spawn(listener::serve(server.clone(), listener, tls, stop.clone()))];
+
+        // One cache of the state for all components of this process; each acts as itself.
+        let controller = User::new("system:kube-controller-manager", &["system:masters"]);
+        let controller = Client::new(Arc::new(server.transport(controller)), "kube-controller-manager");
+        let informers = Arc::new(Informers::new(controller.clone(), stop.clone()));
+        let disabled = |name: &str| args.disable.iter().any(|d| d == name);
+        let options = Options {
+            disable: args.disable.iter().cloned().collect(),
+            cluster_cidrs: vec![args.cluster_cidr.to_string().parse()?],
+            service_cidrs: vec![args.service_cidr.to_string()],
+            root_ca: pki.server_ca.certificate().to_owned(),
+            ..Options::default()
+        };
+        tasks.push(Controllers::start(options, controller, informers.clone(), Clock::system(), stop.clone()));
+        if !disabled("scheduler") {
+            let scheduler = User::new("system:kube-scheduler", &[]);
+            let scheduler = Client::new(Arc::new(server.transport(scheduler)), "kube-scheduler");
+            tasks.push(Scheduler::start(SchedulerConfig::default(), scheduler, &informers, stop.clone()));
+        }
+
+        let host =
+            if args.bind_address.is_unspecified() { "127.0.0.1".to_owned() } else { args.bind_address.to_string() };
+        let url =
+            if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") };
+        let plane = Self { server, pki, url, tasks };
+        plane.write_files(instance, args)?;
+        Ok(plane)
+    }
+
+    /// The administrator's kubeconfig, and the token with which agents join.
+    fn write_files(&self, instance: &Instance, args: &Server) -> Result<(), Failure> {
+        let text = Kubeconfig {
+            name: "trireme".into(),
+            server: self.url.clone(),
+            ca: self.pki.server_ca.certificate().to_owned(),
+            credentials: Credentials::Certificate {
+                certificate: self.pki.admin.certificate.clone(),
+                key: self.pki.admin.key.clone(),
+            },
+        }
+        .to_yaml();
+        let own = instance.path(KUBECONFIG);
+        for path in std::iter::once(&own).chain(&args.write_kubeconfig) {
+            private(path, &text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        }
+        let path = instance.path("node-token");
+        let token = self.pki.join_token(Role::Node)?.to_string();
+        private(&path, &format!("{token}\n")).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        Ok(())
+    }
+
+    /// Waits until all tasks have ended.
+    pub async fn ended(self) {
+        for task in self.tasks {
+            // A task that panicked has said so in the log.
+            let _ = task.await;
+        }
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = path.with_extension("tmp");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+fn serving_names(args: &Server, advertise: IpAddr, service_ip: IpAddr) -> ServingNames {
+    let mut names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        .iter()
+        .map(|n| (*n).to_owned())
+        .collect();
+    names.push(format!("kubernetes.default.svc.{}", args.cluster_domain));
+    names.push(address::host_name());
+    let mut addresses =
+        vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST), advertise, service_ip];
+    if !args.bind_address.is_unspecified() {
+        addresses.push(args.bind_address);
+    }
+    for san in &args.tls_san {
+        match san.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(san.clone()),
+        }
+    }
+    names.sort();
+    names.dedup();
+    addresses.sort();
+    addresses.dedup();
+    ServingNames { names, addresses }
+}
+
+/// The way to kubelets: their certificates are of the server authority, ours says that we are the API server.
+fn kubelets(pki: &ClusterPki) -> Result<Kubelets, Failure> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(pki.server_ca.certificate(), "the server CA")? {
+        roots.add(certificate)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(pki.kubelet_client.chain()?, pki.kubelet_client.private_key()?)?;
+    Ok(Kubelets::new(Arc::new(Direct), Arc::new(tls)))
+}
