@@ -8,6 +8,35 @@
 //! - [`Dns`] turns names into addresses;
 //! - [`teardown`] removes all of it.
 //!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use trireme_network::{Network, NetworkConfig, PodAttach, Provider};
+//!
+//! let network = Network::open(NetworkConfig {
+//!     instance: "0a1b2c3d".parse()?,
+//!     state_dir: "/var/lib/trireme/network".into(),
+//!     netns: None,
+//!     pod_cidrs: vec!["10.42.0.0/24".parse()?],
+//!     cluster_cidrs: vec!["10.42.0.0/16".parse()?],
+//!     service_cidrs: vec!["10.43.0.0/16".parse()?],
+//!     mtu: None,
+//!     provider: Provider::Embedded,
+//! })
+//! .await?;
+//! let pod = PodAttach {
+//!     sandbox: "3f2a".into(),
+//!     namespace: "default".into(),
+//!     name: "web".into(),
+//!     uid: "c0ffee".into(),
+//!     netns: "/run/netns/web".into(),
+//!     interface: "eth0".into(),
+//!     host_ports: Vec::new(),
+//! };
+//! println!("{:?}", network.attach(pod).await?.ips);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Everything is made over netlink, and named after an [`InstanceId`], so that several clusters share a machine.
 
 mod cni;
@@ -18,6 +47,7 @@ mod netlink;
 pub mod netns;
 mod nft;
 mod overlay;
+mod probe;
 mod protocol;
 mod proxy;
 mod sysctl;
@@ -31,6 +61,7 @@ pub use error::{Error, Result};
 pub use instance::{InstanceId, InvalidInstanceId};
 pub use netlink::{MacAddr, NetlinkError};
 pub use overlay::{Overlay, OverlayConfig, OverlayMode, Peer, vtep_mac};
+pub use probe::{MissingFeature, probe};
 pub use protocol::Protocol;
 pub use proxy::{Endpoint, Place, Proxy, ProxyConfig, ProxyState, ServicePort, SyncReport, TrafficPolicy};
 pub use teardown::teardown;

@@ -120,6 +120,11 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Leaves the calling thread's namespace for a new one that ends with the thread.
+pub(crate) fn leave() -> io::Result<()> {
+    unshare::network()
+}
+
 /// Sets the loopback link of the calling thread's namespace up.
 pub(crate) fn loopback_up() -> Result<()> {
     use crate::error::Context;

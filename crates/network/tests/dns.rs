@@ -1,4 +1,5 @@
 //! Cluster DNS on the wire, and from a pod through the service proxy.
+#![allow(clippy::unwrap_used)]
 
 mod lab;
 
@@ -220,24 +221,25 @@ async fn a_pod_asks_the_cluster_dns_address() {
     }
     let folder = tempfile::tempdir().unwrap();
     let node = Node::new(folder.path(), 0).await;
-    let gateway = node.network.gateways()[0];
     let mut config = config("127.0.0.1:53", Vec::new());
-    config.listen = vec![SocketAddr::new(gateway, 53)];
+    config.listen = node.network.gateways().into_iter().map(|ip| SocketAddr::new(ip, 53)).collect();
     config.netns = Some(node.namespace.path.clone());
     let dns = Dns::serve(config).await.unwrap();
     dns.update(&records(1)).unwrap();
     let port = |protocol| ServicePort {
-        cluster_ips: vec!["10.43.0.10".parse().unwrap()],
-        endpoints: vec![Endpoint::ready(gateway, 53).on_this_node()],
+        cluster_ips: vec!["10.43.0.10".parse().unwrap(), "fd43::a".parse().unwrap()],
+        endpoints: node.network.gateways().into_iter().map(|ip| Endpoint::ready(ip, 53).on_this_node()).collect(),
         ..ServicePort::new("kube-system/kube-dns", &format!("dns-{protocol}"), protocol, 53)
     };
     node.proxy.sync(ProxyState { ports: vec![port(Protocol::Udp), port(Protocol::Tcp)] }).await.unwrap();
     let pod = node.pod().await;
-    for namespace in [&pod.namespace, &node.namespace] {
+    let questions = [&pod.namespace, &node.namespace].map(|n| [(n, "10.43.0.10:53"), (n, "[fd43::a]:53")]);
+    for (namespace, address) in questions.into_iter().flatten() {
         let answer = namespace.inside(|| {
-            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+            let socket = UdpSocket::bind(any).unwrap();
             // Connected, so that an answer from any other address would not be received.
-            socket.connect("10.43.0.10:53").unwrap();
+            socket.connect(address).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let question = question("web.shop.svc.cluster.local.", RecordType::A, false);
             socket.send(&question.to_vec().unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! External CNI with the reference plugins (Debian's `containernetworking-plugins`).
 
-#![allow(clippy::print_stderr)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod lab;
 

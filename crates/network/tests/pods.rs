@@ -1,4 +1,5 @@
 //! Pods of one node: addresses, reachability, host ports, restarts, removal.
+#![allow(clippy::unwrap_used)]
 
 mod lab;
 
@@ -116,4 +117,61 @@ async fn a_pod_whose_namespace_is_missing_leaves_no_address_behind() {
     assert!(node.network.attach(request).await.is_err());
     assert!(node.network.attachments().is_empty());
     assert!(!node.namespace.run("ip -o link").contains("tv"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn this_machine_has_what_the_other_tests_need() {
+    if !can_run() {
+        return;
+    }
+    assert_eq!(trireme_network::probe().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_another_pod_cidr_drops_the_old_address() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let mut config = node.config.clone();
+    config.pod_cidrs = vec!["10.42.9.0/24".parse().unwrap()];
+    let network = Network::open(config).await.unwrap();
+    let addresses = node.namespace.run("ip -o addr");
+    assert!(addresses.contains("10.42.9.1/24") && !addresses.contains("10.42.0.1/24"), "{addresses}");
+    let (_namespace, request) = node.pod_request(Vec::new());
+    let attachment = network.attach(request).await.unwrap();
+    assert_eq!(attachment.ips, ["10.42.9.2".parse::<std::net::IpAddr>().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_udp_host_port_follows_a_replaced_pod() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let port = HostPort { host_ip: None, host_port: 5353, container_port: 53, protocol: Protocol::Udp };
+    let first = node.pod_with_ports(vec![port.clone()]).await;
+    first.namespace.serve_udp("0.0.0.0:53", "first");
+    let client = node.namespace.udp();
+    assert_eq!(lab::ask_udp(&client, "10.42.0.1:5353").unwrap(), "first");
+    node.network.detach(&first.attachment.pod.sandbox).await.unwrap();
+    let second = node.pod_with_ports(vec![port]).await;
+    second.namespace.serve_udp("0.0.0.0:53", "second");
+    assert_eq!(lab::ask_udp(&client, "10.42.0.1:5353").unwrap(), "second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_no_names_are_refused() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    for (sandbox, interface) in [("../x", "eth0"), ("", "eth0"), ("x", "../../x"), ("x", "lo"), ("x", "")] {
+        let (_namespace, mut request) = node.pod_request(Vec::new());
+        (request.sandbox, request.interface) = (sandbox.into(), interface.into());
+        assert!(matches!(node.network.attach(request).await, Err(Error::Config { .. })), "{sandbox} {interface}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Services with real connections: two nodes, VXLAN between them, pods on both.
 
-#![allow(clippy::print_stderr)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 
 mod lab;
 

@@ -109,6 +109,12 @@ fn validate(config: &NetworkConfig) -> Result<()> {
     }
 }
 
+/// What the kernel takes as a link's name (and what is safe in a path below /proc/sys).
+fn is_link_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=15).contains(&name.len()) && !matches!(name, "." | ".." | "lo") && name.bytes().all(plain)
+}
+
 fn open_socket() -> Result<RouteSocket> {
     RouteSocket::open().context(|| "open netlink socket".into())
 }
@@ -168,12 +174,24 @@ impl Node {
             },
             false => Error::Netlink { action: format!("write nftables table {table}"), source },
         })?;
+        // An accept of ours does not undo a drop elsewhere: the operator has to know.
+        for chain in nft.dropping_forward_chains().context(|| "list nftables chains".into())? {
+            tracing::warn!(
+                chain,
+                "this firewall chain drops forwarded packets unless its rules accept them; pods need rules there for \
+                 link {}",
+                config.instance.bridge()
+            );
+        }
         Ok(Self { config, mtu, records, state: Mutex::new(State { slots, attached, nft }) })
     }
 
     fn attach(&self, pod: PodAttach) -> Result<Attachment> {
         if !Attachment::is_plain(&pod.sandbox) {
             return Err(Error::Config { field: "sandbox", reason: format!("{:?} is no id", pod.sandbox) });
+        }
+        if !is_link_name(&pod.interface) {
+            return Err(Error::Config { field: "interface", reason: format!("{:?} is no link name", pod.interface) });
         }
         self.detach(&pod.sandbox)?;
         let (slot, attachment) = self.reserve(pod)?;
@@ -413,6 +431,14 @@ fn make_bridge(socket: &mut RouteSocket, config: &NetworkConfig, mtu: u32) -> Re
     sysctl::try_set("ipv4/conf/all/send_redirects", "0");
     sysctl::try_set(&format!("ipv4/conf/{name}/send_redirects"), "0");
     sysctl::try_set(&format!("ipv6/conf/{name}/accept_dad"), "0");
+    // A node that got another pod CIDR must not go on answering for the old one.
+    for (ip, prefix) in socket.addresses(bridge.index).context(|| format!("list addresses of {name}"))? {
+        let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if !link_local && !config.pod_cidrs.iter().any(|c| gateway(c) == ip && c.prefix_len() == prefix) {
+            let removed = socket.delete_address(bridge.index, ip, prefix);
+            removed.context(|| format!("remove address {ip} from {name}"))?;
+        }
+    }
     for cidr in &config.pod_cidrs {
         let ip = gateway(cidr);
         let added = socket.add_address(bridge.index, ip, cidr.prefix_len());

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
-use hickory_proto::rr::RecordType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -137,7 +136,7 @@ impl Server {
     /// The reply to a question that takes an upstream server, alone or behind an alias.
     async fn forward(&self, message: &Message) -> Reply {
         let Some(query) = message.queries.first() else { return Reply::code(ResponseCode::FormErr) };
-        if query.query_type() != RecordType::DS && !message.metadata.recursion_desired {
+        if !message.metadata.recursion_desired {
             // Who does not want recursion asks for what is known; and nothing is.
             return Reply::code(ResponseCode::Refused);
         }
@@ -290,6 +289,7 @@ fn malformed(bytes: &[u8]) -> Step {
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::rr::RecordType;
     use proptest::prelude::*;
 
     use super::*;

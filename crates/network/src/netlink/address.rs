@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use super::RouteSocket;
 use super::message::{Attributes, CREATE, Message, REPLACE, family, ip_of, octets};
-use super::socket::NetlinkError;
+use super::socket::{Idempotent, NetlinkError};
 
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -32,6 +33,13 @@ impl RouteSocket {
             message.put_u32(IFA_FLAGS, IFA_F_NODAD);
         }
         self.socket.request(message)
+    }
+
+    /// Takes an address from a link; one that is gone already is fine.
+    pub(crate) fn delete_address(&mut self, index: u32, ip: IpAddr, prefix: u8) -> Result<(), NetlinkError> {
+        let mut message = Message::new(RTM_DELADDR, 0, &ifaddr(family(ip), prefix, index));
+        message.put(IFA_LOCAL, &octets(ip));
+        self.socket.request(message).or_missing()
     }
 
     /// The addresses of a link.

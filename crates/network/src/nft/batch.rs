@@ -9,6 +9,7 @@ const SUBSYSTEM: u16 = 10;
 const NEWTABLE: u16 = 0;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
+const GETCHAIN: u16 = 4;
 const DELCHAIN: u16 = 5;
 const NEWRULE: u16 = 6;
 const NEWSET: u16 = 9;
@@ -305,6 +306,31 @@ impl NftSocket {
         batch.add_table();
         batch.delete_table();
         self.commit(batch)
+    }
+
+    /// Chains on the forward hook, of any table, whose policy is to drop: family, table and name.
+    pub(crate) fn dropping_forward_chains(&mut self) -> Result<Vec<String>, NetlinkError> {
+        let message = Message::new(SUBSYSTEM << 8 | GETCHAIN, 0, &[0, 0, 0, 0]);
+        let number =
+            |attributes: Attributes<'_>, kind| attributes.find(kind)?.first_chunk().map(|b| u32::from_be_bytes(*b));
+        let mut chains = Vec::new();
+        self.socket.dump(message, |_, body| {
+            let Some((family, attributes)) = body.first().zip(body.get(4..)) else { return };
+            let attributes = Attributes(attributes);
+            // NFTA_CHAIN_HOOK 4 with NFTA_HOOK_HOOKNUM 1 (forward 2), NFTA_CHAIN_POLICY 5 (drop 0)
+            let forward = number(attributes.nested(4), 1) == Some(2);
+            let family = match i32::from(*family) {
+                1 => "inet",
+                libc::AF_INET => "ip",
+                libc::AF_INET6 => "ip6",
+                _ => return,
+            };
+            if forward && number(attributes, 5) == Some(0) {
+                let text = |kind| attributes.text(kind).unwrap_or_default();
+                chains.push(format!("{family} {} {}", text(1), text(3)));
+            }
+        })?;
+        Ok(chains)
     }
 
     /// The elements of a map with values.

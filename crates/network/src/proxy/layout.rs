@@ -370,8 +370,16 @@ fn returning(mut rule: Vec<Expr>, verdict: Verdict) -> Vec<Expr> {
     rule
 }
 
+/// Adds one chain of each kind, to see whether the kernel takes them.
+pub(crate) fn create_samples(batch: &mut Batch) {
+    for ipv6 in [false, true] {
+        StateChain::Spread { ipv6, via: Via::Address, size: 2, sticky: true }.create(batch);
+        StateChain::Remember { ipv6, node_port: false, timeout: Duration::from_secs(1) }.create(batch);
+    }
+}
+
 /// Makes the whole table anew, without services.
-pub(super) fn create(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
+pub(crate) fn create(batch: &mut Batch, cluster_cidrs: &[IpNet]) {
     batch.add_table();
     batch.delete_table();
     batch.add_table();
