@@ -200,6 +200,12 @@ async fn other_names_are_asked_upstream_once_and_kept() {
         assert_eq!(texts(&ask(server, "www.example.org.", RecordType::A).await), ["192.0.2.7"]);
     }
     assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        asking.spawn(ask(server, "herd.example.org.", RecordType::A));
+    }
+    assert!(asking.join_all().await.iter().all(|answer| texts(answer) == ["192.0.2.7"]));
+    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 2, "a herd is one question");
     let external = ask(server, "away.shop.svc.cluster.local.", RecordType::A).await;
     assert_eq!(texts(&external), ["www.example.org.", "192.0.2.7"]);
     assert_eq!(texts(&ask(server, "big.example.org.", RecordType::A).await), ["192.0.2.7"]);

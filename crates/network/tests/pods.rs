@@ -66,7 +66,7 @@ async fn a_reopened_network_knows_its_pods_and_keeps_their_host_ports() {
     let pod = node.pod_with_ports(vec![port]).await;
     pod.serve(80, "pod");
     let again = Network::open(node.config.clone()).await.unwrap();
-    assert_eq!(again.attachments(), [pod.attachment.clone()]);
+    assert_eq!(again.attachments(), std::slice::from_ref(&pod.attachment));
     assert_eq!(node.namespace.ask("10.42.0.1:8080").unwrap().0, "pod");
     let (_namespace, request) = node.pod_request(Vec::new());
     let next = again.attach(request).await.unwrap();
@@ -174,4 +174,43 @@ async fn names_that_are_no_names_are_refused() {
         (request.sandbox, request.interface) = (sandbox.into(), interface.into());
         assert!(matches!(node.network.attach(request).await, Err(Error::Config { .. })), "{sandbox} {interface}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_come_at_once_get_addresses_of_their_own() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let pods: Vec<_> = (0..20).map(|_| node.pod_request(Vec::new())).collect();
+    let mut attaching = tokio::task::JoinSet::new();
+    for (_, request) in &pods {
+        let (network, request) = (node.network.clone(), request.clone());
+        attaching.spawn(async move { network.attach(request).await.unwrap().ips });
+    }
+    let ips: std::collections::BTreeSet<_> = attaching.join_all().await.into_iter().flatten().collect();
+    assert_eq!(ips.len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_half_made_is_attached_anew() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    let port = HostPort { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp };
+    let pod = node.pod_with_ports(vec![port]).await;
+    // The record is there; link and rules are not, as when the process dies right after writing it.
+    let link = pod.attachment.host_link.clone().unwrap();
+    node.namespace.run(&format!("ip link del {link}"));
+    node.namespace.run(&format!("nft delete table inet trireme-{}-net", node.instance));
+    let again = Network::open(node.config.clone()).await.unwrap();
+    assert!(again.check(&pod.attachment.pod.sandbox).await.is_err());
+    again.attach(pod.attachment.pod.clone()).await.unwrap();
+    again.check(&pod.attachment.pod.sandbox).await.unwrap();
+    pod.serve(80, "pod");
+    assert_eq!(node.namespace.ask("10.42.0.1:8080").unwrap().0, "pod");
+    assert_eq!(again.attachments().len(), 1);
 }

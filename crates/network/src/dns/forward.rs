@@ -1,8 +1,9 @@
 //! Questions about names outside of the cluster, asked of the host's resolvers.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
@@ -11,7 +12,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
 
 use super::cache::{Cache, Question};
@@ -51,6 +52,8 @@ pub(super) struct Forwarder {
     resolvers: Mutex<Resolvers>,
     cache: Cache,
     permits: Semaphore,
+    /// Questions that somebody asks already: others wait for the same answer.
+    flights: Mutex<HashMap<Question, Weak<OnceCell<Reply>>>>,
     /// Ids and questions under way: one that arrives as a question has gone in a circle.
     under_way: Mutex<HashSet<(u16, Query)>>,
 }
@@ -67,6 +70,7 @@ impl Forwarder {
             resolvers,
             cache: Cache::default(),
             permits: Semaphore::new(CONCURRENT),
+            flights: Mutex::default(),
             under_way: Mutex::default(),
         }
     }
@@ -86,6 +90,26 @@ impl Forwarder {
         if let Some(reply) = self.cached(query, dnssec) {
             return reply;
         }
+        let key = question(query, dnssec);
+        let flight = {
+            let mut flights = self.flights.lock();
+            let joined = flights.get(&key).and_then(Weak::upgrade);
+            joined.unwrap_or_else(|| {
+                let flight = Arc::new(OnceCell::new());
+                flights.insert(key.clone(), Arc::downgrade(&flight));
+                flight
+            })
+        };
+        let reply = flight.get_or_init(|| self.resolve_anew(query, dnssec)).await.clone();
+        let mut flights = self.flights.lock();
+        // Whoever asked again meanwhile has a flight of its own there.
+        if flights.get(&key).is_some_and(|held| held.as_ptr() == Arc::as_ptr(&flight)) {
+            flights.remove(&key);
+        }
+        reply
+    }
+
+    async fn resolve_anew(&self, query: &Query, dnssec: bool) -> Reply {
         let Ok(_permit) = self.permits.try_acquire() else {
             tracing::warn!(name = %query.name(), "too many DNS questions under way upstream");
             return Reply::code(ResponseCode::ServFail);
