@@ -9,8 +9,9 @@ use crate::controller::{Controller, run};
 use crate::{
     Clock, Options, bootstrap_tokens, certificates, cluster_role_aggregation, cron_job, daemon_set, deployment,
     disruption, endpoint_slice, endpoints, ephemeral_volume, garbage_collector, job, legacy_tokens, namespace,
-    node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set, replication_controller, root_ca,
-    service_account, stateful_set, taint_eviction, ttl_after_finished,
+    node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set, replication_controller,
+    resource_quota, root_ca, service_account, service_cidr, stateful_set, taint_eviction, ttl_after_finished,
+    volume_binder,
 };
 
 /// Starts one controller.
@@ -51,6 +52,9 @@ const ALL: &[(&str, Start)] = table! {
     bootstrap_tokens::BootstrapSigner,
     bootstrap_tokens::TokenCleaner,
     legacy_tokens::LegacyTokens,
+    volume_binder::VolumeBinder,
+    resource_quota::ResourceQuotas,
+    service_cidr::ServiceCidrs,
     endpoint_slice::EndpointSlices,
     endpoints::EndpointsController,
     garbage_collector::GarbageCollector,
