@@ -30,7 +30,8 @@ async fn an_image_is_pulled_and_remembered() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = events.clone();
     let name = registry.name("team/app:v1");
-    let request = PullRequest { progress: Some(Arc::new(move |event| seen.lock().push(event))), ..PullRequest::new(&name) };
+    let request =
+        PullRequest { progress: Some(Arc::new(move |event| seen.lock().push(event))), ..PullRequest::new(&name) };
     let image = images.pull(request).await.unwrap();
     assert_eq!(image.id, Digest::of(&made.config));
     assert_eq!(image.repo_tags, [name.clone()]);
@@ -38,7 +39,10 @@ async fn an_image_is_pulled_and_remembered() {
     let size = made.manifest.len() + made.config.len() + made.layers.iter().map(Vec::len).sum::<usize>();
     assert_eq!(image.size(), size as u64);
     assert_eq!(image.user().uid, Some(1000));
-    assert_eq!((image.run.entrypoint.as_slice(), image.run.cmd.as_slice()), (&["/bin/app".into()][..], &["run".into()][..]));
+    assert_eq!(
+        (image.run.entrypoint.as_slice(), image.run.cmd.as_slice()),
+        (&["/bin/app".into()][..], &["run".into()][..])
+    );
     assert_eq!((image.run.working_dir.as_str(), image.run.stop_signal.as_str()), ("/srv", "SIGINT"));
     let events = events.lock().clone();
     assert!(matches!(events.first(), Some(PullEvent::Resolved { layers: 2, .. })), "{events:?}");
@@ -157,7 +161,8 @@ async fn tokens_are_fetched_with_credentials_and_not_given_to_others() {
     if !is_root() {
         return;
     }
-    let (root, registry, cdn) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await, FakeRegistry::start().await);
+    let (root, registry, cdn) =
+        (tempfile::tempdir().unwrap(), FakeRegistry::start().await, FakeRegistry::start().await);
     let made = small("private", Packing::Gzip);
     registry.put("app", "v1", &made);
     cdn.put("app", "v1", &made);
@@ -281,7 +286,13 @@ async fn a_registry_that_limits_is_waited_for_and_one_that_hangs_is_not() {
 async fn manifests_that_make_no_sense_are_named() {
     let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
     let images = open(root.path()).await;
-    let garbage: [&[u8]; 5] = [b"", b"{}", b"[]", b"\xff\xfe", br#"{"schemaVersion":2,"layers":[],"config":{"digest":"sha256:xx","size":1}}"#];
+    let garbage: [&[u8]; 5] = [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff\xfe",
+        br#"{"schemaVersion":2,"layers":[],"config":{"digest":"sha256:xx","size":1}}"#,
+    ];
     for bytes in garbage {
         registry.put_raw("/v2/app/manifests/v1", "application/vnd.oci.image.manifest.v1+json", bytes);
         let error = images.pull(PullRequest::new(registry.name("app:v1"))).await.unwrap_err();

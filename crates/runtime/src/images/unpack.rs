@@ -210,13 +210,17 @@ impl Unpacker {
 
 fn attributes<R: Read>(entry: &mut Entry<'_, R>) -> io::Result<Attributes> {
     let header = entry.header();
-    let id = |id: io::Result<u64>| -> io::Result<u32> {
-        u32::try_from(id?).map_err(|_| invalid("its owner or group is no 32-bit number"))
+    let old = header.as_old();
+    // An empty number is zero: archivers leave out what they have nothing to say about.
+    let blank = |field: &[u8]| field.iter().all(|byte| matches!(byte, 0 | b' '));
+    let id = |field: &[u8], id: io::Result<u64>| -> io::Result<u32> {
+        let id = if blank(field) { 0 } else { id? };
+        u32::try_from(id).map_err(|_| invalid("its owner or group is no 32-bit number"))
     };
     let mut attributes = Attributes {
-        mode: header.mode()?,
-        uid: id(header.uid())?,
-        gid: id(header.gid())?,
+        mode: if blank(&old.mode) { 0 } else { header.mode()? },
+        uid: id(&old.uid, header.uid())?,
+        gid: id(&old.gid, header.gid())?,
         mtime: (i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0), 0),
         xattrs: Vec::new(),
     };

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -284,12 +285,14 @@ async fn answer(
     let body = match fault {
         Some(Fault::CutAfter(count)) => {
             let piece = Bytes::copy_from_slice(&rest[..count.min(rest.len())]);
-            let broken = std::io::Error::other("cut");
-            let frames = [Ok(Frame::data(piece)), Err(broken)];
-            StreamBody::new(futures::stream::iter(frames)).boxed()
+            // The server sends what it has when the body has nothing more for a moment.
+            let broken = futures::stream::once(async {
+                tokio::task::yield_now().await;
+                Err(std::io::Error::other("cut"))
+            });
+            BodyExt::boxed(StreamBody::new(futures::stream::iter([Ok(Frame::data(piece))]).chain(broken)))
         }
         Some(Fault::StallAfter(count)) => {
-            use futures::StreamExt;
             let piece = Bytes::copy_from_slice(&rest[..count.min(rest.len())]);
             let frames = futures::stream::iter([Ok(Frame::data(piece))]).chain(futures::stream::pending());
             BodyExt::boxed(StreamBody::new(frames))
@@ -298,4 +301,3 @@ async fn answer(
     };
     Ok(builder.body(body).unwrap())
 }
-
