@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use lab::{Node, Pod, ask_udp, can_run, connect};
 use trireme_network::{
-    Endpoint, Overlay, OverlayConfig, OverlayMode, Peer, Protocol, ProxyState, ServicePort, TrafficPolicy,
+    Endpoint, Overlay, OverlayConfig, OverlayMode, Peer, Protocol, Proxy, ProxyConfig, ProxyState, ServicePort,
+    TrafficPolicy,
 };
 
 /// Two nodes with a pod each; both pods serve on 8080.
@@ -266,6 +267,21 @@ async fn session_affinity_holds_until_its_endpoint_goes() {
         assert_eq!(names(client, address, 20), second, "{address}: and stays with it");
     }
     cluster.nodes[0].namespace.run("nft list ruleset");
+
+    // A restart of the process writes the table anew.
+    let before = names(client, "10.43.0.1:80", 1);
+    let node = &cluster.nodes[0];
+    let config = ProxyConfig {
+        instance: node.instance,
+        cluster_cidrs: node.config.cluster_cidrs.clone(),
+        place: trireme_network::Place::default(),
+        netns: node.config.netns.clone(),
+    };
+    let mut port = cluster.service(0);
+    sticky(&mut port);
+    let report = Proxy::open(config).await.unwrap().sync(ProxyState { ports: vec![port] }).await.unwrap();
+    assert!(report.rebuilt);
+    assert_eq!(names(client, "10.43.0.1:80", 20), before, "a remembered client stays over a restart");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,8 +66,8 @@ pub(super) fn elements(attachment: &Attachment) -> Elements {
             };
             let key = key.protocol(port.protocol).port(port.host_port);
             let data = Data::Value(Key::new().ip(*ip).port(port.container_port));
-            elements.entry((ipv6, map)).or_default().push(Element { key, end: None, data });
-            let twice = Element { key: Key::new().ip(*ip).ip(*ip), end: None, data: Data::Member };
+            elements.entry((ipv6, map)).or_default().push(Element::new(key, data));
+            let twice = Element::new(Key::new().ip(*ip).ip(*ip), Data::Member);
             let hairpins = elements.entry((ipv6, Map::Hairpins)).or_default();
             if !hairpins.contains(&twice) {
                 hairpins.push(twice);

@@ -33,6 +33,8 @@ const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
+const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
+const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
 const NFTA_SET_ELEM_KEY_END: u16 = 10;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 
@@ -269,6 +271,10 @@ fn write_element(message: &mut Message, element: &Element, with_data: bool) {
             }
             _ => {}
         }
+        if let Some((whole, left)) = element.life.filter(|_| with_data) {
+            m.put(NFTA_SET_ELEM_TIMEOUT, &whole.to_be_bytes());
+            m.put(NFTA_SET_ELEM_EXPIRATION, &left.min(whole).to_be_bytes());
+        }
     });
 }
 
@@ -345,7 +351,9 @@ impl NftSocket {
                 let element = Attributes(element);
                 if let Some(key) = value(element, NFTA_SET_ELEM_KEY) {
                     let data = value(element, NFTA_SET_ELEM_DATA).map_or(Data::Member, Data::Value);
-                    elements.push(Element { key, end: None, data });
+                    let number = |kind| element.find(kind)?.first_chunk().map(|b| u64::from_be_bytes(*b));
+                    let life = number(NFTA_SET_ELEM_TIMEOUT).zip(number(NFTA_SET_ELEM_EXPIRATION));
+                    elements.push(Element { key, end: None, data, life });
                 }
             }
         })?;

@@ -25,6 +25,17 @@ pub(crate) struct Element {
     pub(crate) key: Key,
     pub(crate) end: Option<Key>,
     pub(crate) data: Data,
+    /// How long it lives, and how much of that is left, in milliseconds.
+    pub(crate) life: Option<(u64, u64)>,
+}
+
+// === impl Element ===
+
+impl Element {
+    /// An element for one key that stays until it is removed.
+    pub(crate) fn new(key: Key, data: Data) -> Self {
+        Self { key, end: None, data, life: None }
+    }
 }
 
 // === impl Key ===

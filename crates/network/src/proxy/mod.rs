@@ -107,6 +107,7 @@ impl Rules {
         let rebuilt = before.is_none();
         if rebuilt {
             layout::create(&mut batch, &config.cluster_cidrs);
+            self.keep_clients(&table, &wanted, &mut batch);
         }
         let before = before.unwrap_or_default();
         let changed = plan::diff(&before, &wanted, &mut batch);
@@ -123,6 +124,18 @@ impl Rules {
         }
         self.programmed = Some(wanted);
         Ok(SyncReport { changed, forgotten_flows, rebuilt })
+    }
+
+    /// Takes the remembered clients of a table from before a restart over into the new one.
+    fn keep_clients(&mut self, table: &str, wanted: &Plan, batch: &mut Batch) {
+        for (node_port, ipv6) in [(false, false), (false, true), (true, false), (true, true)] {
+            let map = layout::affinity_map(node_port, ipv6);
+            // No such table is the usual case.
+            let elements = self.nft.elements(table, &map).unwrap_or_default();
+            let kept =
+                elements.iter().filter(|e| e.life.is_some() && sticky::holds(&wanted.sticky, node_port, ipv6, e));
+            batch.add_elements(&map, kept);
+        }
     }
 
     /// Forgets clients that are remembered for endpoints which are gone.

@@ -219,6 +219,7 @@ pub(super) fn diff(old: &Plan, new: &Plan, batch: &mut Batch) -> usize {
         key: key.clone(),
         end: end.clone(),
         data: data.clone(),
+        life: None,
     };
     // Removals first: an element with a new value goes and comes back in one commit, and ranges must not overlap.
     for ipv6 in [false, true] {

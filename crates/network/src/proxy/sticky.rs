@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::nft::{Data, Element, Key};
 
 /// Frontends with session affinity: family, whether by node port, key; and their endpoints.
-type Sticky = BTreeMap<(bool, bool, Key), BTreeSet<Key>>;
+pub(super) type Sticky = BTreeMap<(bool, bool, Key), BTreeSet<Key>>;
 
 /// Frontends that lost endpoints, with the endpoints that they have now.
 #[derive(Debug, Default, PartialEq)]
@@ -21,6 +21,21 @@ pub(super) fn changed(old: &Sticky, new: &Sticky) -> Changed {
     Changed(lost.collect())
 }
 
+/// Whether an element of an affinity map points to an endpoint that its frontend has.
+pub(super) fn holds(sticky: &Sticky, node_port: bool, ipv6: bool, element: &Element) -> bool {
+    let Some(frontend) = frontend_of(node_port, ipv6, element) else { return false };
+    match (&element.data, sticky.get(&frontend)) {
+        (Data::Value(endpoint), Some(endpoints)) => endpoints.contains(endpoint),
+        _ => false,
+    }
+}
+
+/// The frontend in the key of an affinity map: what follows the client's address.
+fn frontend_of(node_port: bool, ipv6: bool, element: &Element) -> Option<(bool, bool, Key)> {
+    let client = if ipv6 { 16 } else { 4 };
+    Some((ipv6, node_port, Key(element.key.0.get(client..)?.to_vec())))
+}
+
 impl Changed {
     /// The affinity maps to be looked through: whether by node port, and family.
     pub(super) fn maps(&self) -> BTreeSet<(bool, bool)> {
@@ -29,13 +44,8 @@ impl Changed {
 
     /// Whether an element of an affinity map points to an endpoint that is gone.
     pub(super) fn concerns(&self, node_port: bool, ipv6: bool, element: &Element) -> bool {
-        let client = if ipv6 { 16 } else { 4 };
-        let Some(frontend) = element.key.0.get(client..) else { return false };
-        let frontend = (ipv6, node_port, Key(frontend.to_vec()));
-        match (&element.data, self.0.get(&frontend)) {
-            (Data::Value(endpoint), Some(endpoints)) => !endpoints.contains(endpoint),
-            _ => false,
-        }
+        let known = frontend_of(node_port, ipv6, element).is_some_and(|frontend| self.0.contains_key(&frontend));
+        known && !holds(&self.0, node_port, ipv6, element)
     }
 }
 
@@ -51,11 +61,8 @@ mod tests {
         let before = [(place.clone(), [endpoint(2), endpoint(3)].into())].into();
         let after = [(place, [endpoint(3)].into())].into();
         let changed = changed(&before, &after);
-        let remembered = |last| Element {
-            key: Key([&[192, 0, 2, 1], frontend.0.as_slice()].concat()),
-            end: None,
-            data: Data::Value(endpoint(last)),
-        };
+        let key = || Key([&[192, 0, 2, 1], frontend.0.as_slice()].concat());
+        let remembered = |last| Element::new(key(), Data::Value(endpoint(last)));
         assert!(changed.concerns(false, false, &remembered(2)));
         assert!(!changed.concerns(false, false, &remembered(3)));
         assert!(super::changed(&after, &after).maps().is_empty());
