@@ -127,6 +127,8 @@ impl Node {
     /// Node number `number`: pod CIDRs 10.42.N.0/24 and fd42:N::/64.
     pub async fn new(folder: &Path, number: u32) -> Self {
         let namespace = Namespace::new(folder, &format!("node{number}"));
+        // The strictest that distributions set: whatever works with it works without.
+        namespace.run("sysctl -q -w net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1");
         let instance = new_instance();
         let config = NetworkConfig {
             instance,
