@@ -1,9 +1,12 @@
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trireme_client::{Change, Informer, Key, Queue};
 
@@ -112,20 +115,22 @@ pub(crate) async fn run<C: Controller>(controller: C, shutdown: CancellationToke
         _ = futures::future::join_all(watches.synced) => {}
     }
     tracing::debug!(controller = C::NAME, "started");
+    let timers = Arc::new(Timers::default());
     let mut workers = JoinSet::new();
     for _ in 0..C::WORKERS {
-        workers.spawn(work(Arc::clone(&controller), queue.clone()));
+        workers.spawn(work(Arc::clone(&controller), queue.clone(), Arc::clone(&timers)));
     }
     shutdown.cancelled().await;
     queue.close();
     while workers.join_next().await.is_some() {}
 }
 
-async fn work<C: Controller>(controller: Arc<C>, queue: Queue<Key>) {
+async fn work<C: Controller>(controller: Arc<C>, queue: Queue<Key>, timers: Arc<Timers>) {
     while let Some(ticket) = queue.next().await {
+        timers.fired(ticket.key());
         match controller.reconcile(ticket.key()).await {
-            Ok(Requeue::Never) => ticket.done(),
-            Ok(Requeue::After(delay)) => ticket.after(delay),
+            Ok(Requeue::After(delay)) if timers.is_earliest(ticket.key(), delay) => ticket.after(delay),
+            Ok(_) => ticket.done(),
             Err(error) => {
                 let key = ticket.key().clone();
                 let race = error.is_race();
@@ -137,5 +142,73 @@ async fn work<C: Controller>(controller: Arc<C>, queue: Queue<Key>) {
                 }
             }
         }
+    }
+}
+
+/// When each key comes back by itself. Every look at a key asks for the next one: without this, a key that is looked at
+/// for other reasons, too, would come back ever more often.
+#[derive(Default)]
+struct Timers {
+    due: Mutex<HashMap<Key, Instant>>,
+}
+
+impl Timers {
+    /// Forgets the time of a key that has come.
+    fn fired(&self, key: &Key) {
+        let mut due = self.due.lock();
+        if due.get(key).is_some_and(|at| *at <= Instant::now()) {
+            due.remove(key);
+        }
+    }
+
+    /// Whether the key must be put down for this time: not when it comes back earlier anyway.
+    fn is_earliest(&self, key: &Key, delay: Duration) -> bool {
+        let at = Instant::now() + delay;
+        let mut due = self.due.lock();
+        if due.get(key).is_some_and(|known| *known <= at) {
+            return false;
+        }
+        due.insert(key.clone(), at);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Ticking(Arc<AtomicUsize>);
+
+    impl Controller for Ticking {
+        const NAME: &'static str = "ticking";
+
+        fn watch(self: &Arc<Self>, watches: &mut Watches) {
+            let queue = watches.queue();
+            // The same key is looked at for other reasons again and again.
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    queue.add(Key::new("", "a"));
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+        }
+
+        async fn reconcile(&self, _: &Key) -> Result<Requeue, Error> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(Requeue::After(Duration::from_secs(10)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_looked_at_often_does_not_come_back_ever_more_often() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(run(Ticking(Arc::clone(&looks)), shutdown.clone()));
+        tokio::time::sleep(Duration::from_secs(105)).await;
+        let looked = looks.load(Ordering::Relaxed);
+        assert!((55..=62).contains(&looked), "{looked} looks");
+        shutdown.cancel();
+        running.await.unwrap();
     }
 }

@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::controller::{Controller, run};
 use crate::{
     Clock, Options, bootstrap_tokens, certificates, cluster_role_aggregation, cron_job, daemon_set, deployment,
-    disruption, endpoint_slice, endpoints, ephemeral_volume, garbage_collector, job, legacy_tokens, namespace,
-    node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set, replication_controller,
-    resource_quota, root_ca, service_account, service_cidr, stateful_set, taint_eviction, ttl_after_finished,
-    volume_binder,
+    disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, ephemeral_volume, garbage_collector, job,
+    legacy_tokens, namespace, node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set,
+    replication_controller, resource_quota, root_ca, service_account, service_cidr, stateful_set, taint_eviction,
+    ttl_after_finished, volume_binder,
 };
 
 /// Starts one controller.
@@ -57,6 +57,7 @@ const ALL: &[(&str, Start)] = table! {
     service_cidr::ServiceCidrs,
     endpoint_slice::EndpointSlices,
     endpoints::EndpointsController,
+    endpoint_slice_mirroring::EndpointSliceMirroring,
     garbage_collector::GarbageCollector,
     pod_gc::PodGc,
     node_lifecycle::NodeLifecycle,

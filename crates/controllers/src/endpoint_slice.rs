@@ -468,4 +468,51 @@ mod tests {
         let types: Vec<_> = plan.create.iter().map(|slice| slice.address_type.as_str()).collect();
         assert_eq!(types, ["IPv4", "IPv6"]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_has_the_addresses_of_its_pods_whatever_is_done_to_its_slices() {
+        use crate::fake_api::{FakeApi, clock_at, eventually};
+        let api = FakeApi::default();
+        let context = api.context(crate::Options::default(), clock_at("2026-01-01T00:00:00Z"));
+        tokio::spawn(crate::controller::run(EndpointSlices::new(&context), context.shutdown.clone()));
+        tokio::spawn(crate::controller::run(
+            crate::endpoints::EndpointsController::new(&context),
+            context.shutdown.clone(),
+        ));
+        let spec = json!({"selector": {"app": "web"}, "clusterIP": "10.43.0.7", "ports": [{"port": 80, "targetPort": "http"}]});
+        api.put::<Service>(json!({"metadata": {"name": "web", "namespace": "n"}, "spec": spec}));
+        let pod = |name: &str, app: &str, ip: &str| {
+            let containers =
+                json!([{"name": "c", "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]}]);
+            api.put::<Pod>(json!({"metadata": {"name": name, "namespace": "n", "labels": {"app": app}},
+                "spec": {"nodeName": "n1", "containers": containers},
+                "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": "True"}]}}));
+        };
+        pod("a", "web", "10.42.0.1");
+        pod("b", "web", "10.42.0.2");
+        pod("c", "other", "10.42.0.3");
+        let slices = || api.all::<EndpointSlice>();
+        let addresses = || -> Vec<String> {
+            let mut all: Vec<String> =
+                slices().into_iter().flat_map(|s| s.endpoints.unwrap_or_default()).flat_map(|e| e.addresses).collect();
+            all.sort();
+            all
+        };
+        let of_endpoints = || -> Vec<String> {
+            let subsets = api.get::<k8s_openapi::api::core::v1::Endpoints>("n", "web").and_then(|e| e.subsets);
+            subsets.into_iter().flatten().flat_map(|s| s.addresses.unwrap_or_default()).map(|a| a.ip).collect()
+        };
+        let both = ["10.42.0.1", "10.42.0.2"];
+        eventually("both", || addresses() == both && of_endpoints() == both).await;
+        assert_eq!(slices()[0].ports.as_ref().unwrap()[0].port, Some(8080));
+        let name = slices()[0].metadata.name.clone().unwrap();
+        api.remove::<EndpointSlice>("n", &name);
+        eventually("both again", || addresses() == both && slices().len() == 1).await;
+        api.change::<Pod>("n", "c", json!({"metadata": {"labels": {"app": "web"}}}));
+        api.remove::<Pod>("n", "a");
+        eventually("the others", || addresses() == ["10.42.0.2", "10.42.0.3"] && of_endpoints() == addresses()).await;
+        api.remove::<Service>("n", "web");
+        eventually("no endpoints", || api.all::<k8s_openapi::api::core::v1::Endpoints>().is_empty()).await;
+        context.shutdown.cancel();
+    }
 }

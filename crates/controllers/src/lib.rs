@@ -1,4 +1,32 @@
 //! The reconcilers that turn desired state into objects, a file each.
+//!
+//! All are of one shape. A struct holds informers and a client; `watch` says which objects it follows and which keys an
+//! event about one touches; `reconcile` reads the state around one key and makes one idempotent step. What the step is,
+//! a pure function beside it decides. `controller.rs` runs any of them: queue, workers, back-off, timers, shutdown;
+//! `controllers.rs` is the table of all.
+//!
+//! - Workloads: `deployment`, `replica_set`, `replication_controller`, `stateful_set`, `daemon_set`, `job`, `cron_job`,
+//!   `ttl_after_finished`, `disruption`. They share `pod_control` (creating, deleting and claiming pods),
+//!   `expectations` (what was asked for and is not seen yet), `replicas` and `revisions`.
+//! - Services: `endpoint_slice`, `endpoints`, `endpoint_slice_mirroring`, `service_cidr`.
+//! - Nodes: `node_lifecycle`, `taint_eviction`, `node_ipam`, `pod_gc`.
+//! - Life and death of objects: `namespace`, `garbage_collector`, `resource_quota`.
+//! - Volumes: `volume_binder`, `pv_protection`, `pvc_protection`, `ephemeral_volume`.
+//! - Identity: `service_account`, `root_ca`, `certificates`, `bootstrap_tokens`, `legacy_tokens`,
+//!   `cluster_role_aggregation`.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use tokio_util::sync::CancellationToken;
+//! use trireme_client::{Client, Informers};
+//! use trireme_controllers::{Clock, Controllers, Options};
+//!
+//! fn start(client: Client, root_ca: String, shutdown: CancellationToken) {
+//!     let informers = Arc::new(Informers::new(client.clone(), shutdown.clone()));
+//!     let options = Options { root_ca, ..Options::default() };
+//!     Controllers::start(options, client, informers, Clock::system(), shutdown);
+//! }
+//! ```
 
 mod bootstrap_tokens;
 mod certificates;
@@ -13,6 +41,7 @@ mod deployment;
 mod discovery;
 mod disruption;
 mod endpoint_slice;
+mod endpoint_slice_mirroring;
 mod endpoints;
 mod ephemeral_volume;
 mod error;

@@ -32,7 +32,36 @@ pub(crate) fn diff(old: &Value, new: &Value) -> Option<Value> {
 /// that were derived from an older state must not replace newer ones.
 pub(crate) fn status<S: Serialize>(of: &ObjectMeta, old: &S, new: &S) -> Result<Option<Patch>, Error> {
     let metadata = json!({ "uid": of.uid, "resourceVersion": of.resource_version });
-    Ok(diff(&value(old)?, &value(new)?).map(|change| Patch::Merge(json!({ "metadata": metadata, "status": change }))))
+    let (old, new) = (value(old)?, value(new)?);
+    if same(&old, &new) {
+        return Ok(None);
+    }
+    Ok(diff(&old, &new).map(|change| Patch::Merge(json!({ "metadata": metadata, "status": change }))))
+}
+
+/// Whether two statuses say the same. The server leaves out what is zero or empty, so that and nothing are the same.
+fn same(old: &Value, new: &Value) -> bool {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let both = old.iter().all(|(key, value)| same(value, new.get(key).unwrap_or(&Value::Null)));
+            both && new.iter().all(|(key, value)| old.contains_key(key) || is_zero(value))
+        }
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            old.iter().zip(new).all(|(old, new)| same(old, new))
+        }
+        (old, new) => old == new || is_zero(old) && is_zero(new),
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_zero),
+        Value::Bool(true) => false,
+    }
 }
 
 /// A patch of a whole object, if it changed; it holds only for the revision that `old` has.
@@ -68,5 +97,16 @@ mod tests {
         ] {
             assert_eq!(diff(&old, &new), patch);
         }
+    }
+
+    #[test]
+    fn what_the_server_leaves_out_is_no_change() {
+        let metadata = ObjectMeta::default();
+        let changed = |old: Value, new: Value| status(&metadata, &old, &new).unwrap().is_some();
+        assert!(!changed(json!({"replicas": 0}), json!({"replicas": 0, "ready": 0, "uncounted": {}})));
+        assert!(!changed(json!({"c": [{"type": "a"}]}), json!({"c": [{"type": "a", "message": ""}]})));
+        assert!(changed(json!({"ready": 1}), json!({"ready": 0})));
+        assert!(changed(json!({"ready": 1}), json!({})));
+        assert!(changed(json!({"c": [{"type": "a"}]}), json!({"c": [{"type": "b"}]})));
     }
 }

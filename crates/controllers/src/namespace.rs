@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, NamespaceStatus, Pod};
@@ -17,8 +16,8 @@ use crate::view::Metadata;
 use crate::{Clock, Error, merge_patch};
 
 const FINALIZER: &str = "kubernetes";
-/// How soon remaining content is looked at again when nothing tells that it is gone.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How soon, and how late, remaining content is looked at again when nothing tells that it is gone.
+const AGAIN: (i64, i64) = (1, 15);
 
 pub(crate) struct Namespaces {
     client: Client,
@@ -143,13 +142,16 @@ impl Controller for Namespaces {
         let outcome = self.delete_content(&key.name).await?;
         let api = self.client.all::<Namespace>();
         let old = namespace.status.clone().unwrap_or_default();
-        let new = status(&old, &outcome, self.clock.now());
+        let now = self.clock.now();
+        let new = status(&old, &outcome, now);
         let mut current = namespace;
         if let Some(patch) = merge_patch::status(&current.metadata, &old, &new)? {
             current = api.patch(&key.name, Some("status"), &patch).await?;
         }
         if !outcome.remaining.is_empty() || !outcome.failures.is_empty() || !outcome.undiscovered.is_empty() {
-            return Ok(Requeue::After(AGAIN));
+            // What has stood in the way for long will do so for a while longer.
+            let since = current.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
+            return Ok(Requeue::seconds(((now.as_second() - since.as_second()) / 4).clamp(AGAIN.0, AGAIN.1)));
         }
         let left: Vec<String> = finalizers.into_iter().filter(|finalizer| finalizer != FINALIZER).collect();
         current.spec.get_or_insert_default().finalizers = Some(left);

@@ -1,9 +1,12 @@
 //! Pods leave nodes whose taints they do not tolerate, or tolerate only for a while.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use parking_lot::Mutex;
 use serde_json::json;
 use trireme_client::{Client, DeleteOptions, EventKind, Informer, Key, ObjectRef, Patch, Recorder};
 
@@ -20,6 +23,8 @@ pub(crate) struct TaintEviction {
     by_node: PodsByNode,
     recorder: Recorder,
     clock: Clock,
+    /// When taints that do not say when they were added were seen first, by node and key.
+    seen: Mutex<HashMap<(String, String), Timestamp>>,
 }
 
 /// What becomes of a pod on a node with taints.
@@ -39,7 +44,20 @@ impl TaintEviction {
             by_node: PodsByNode::default(),
             recorder: context.recorder("taint-eviction-controller"),
             clock: context.clock.clone(),
+            seen: Mutex::default(),
         }
+    }
+
+    /// The taints of a node, each with the time from which tolerations count.
+    fn dated(&self, node: &str, mut taints: Vec<Taint>) -> Vec<Taint> {
+        let now = self.clock.now();
+        let mut seen = self.seen.lock();
+        seen.retain(|(of, key), _| of != node || taints.iter().any(|taint| taint.key == *key));
+        for taint in taints.iter_mut().filter(|taint| taint.effect == NO_EXECUTE && taint.time_added.is_none()) {
+            let since = seen.entry((node.to_owned(), taint.key.clone())).or_insert(now);
+            taint.time_added = Some(Time(*since));
+        }
+        taints
     }
 
     async fn evict(&self, pod: &view::Pod) -> Result<(), Error> {
@@ -85,7 +103,11 @@ impl Controller for TaintEviction {
         });
         let this = Arc::clone(self);
         watches.on(&self.nodes, move |change| {
-            let Some(new) = &change.new else { return Vec::new() };
+            let Some(new) = &change.new else {
+                let gone = change.latest().map(|entry| entry.meta.key.name.to_string());
+                this.seen.lock().retain(|(node, _), _| Some(node) != gone.as_ref());
+                return Vec::new();
+            };
             let taints = |entry: &trireme_client::Entry<Node>| {
                 entry.decode().ok().and_then(|node| node.spec?.taints).unwrap_or_default()
             };
@@ -107,6 +129,7 @@ impl Controller for TaintEviction {
         }
         let Some(node) = self.nodes.get("", &pod.spec.node_name) else { return Ok(Requeue::Never) };
         let taints = node.decode()?.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        let taints = self.dated(&pod.spec.node_name, taints);
         match fate(&taints, &pod.spec.tolerations, self.clock.now()) {
             Fate::Stays => Ok(Requeue::Never),
             Fate::Leaves(seconds) if seconds > 0 => Ok(Requeue::seconds(seconds)),
@@ -184,6 +207,27 @@ mod tests {
         api.change::<Node>("", "n1", json!({"spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}}));
         eventually("one to leave", || api.get::<Pod>("n", "leaves").is_none()).await;
         assert!(api.get::<Pod>("n", "stays").is_some());
+        context.shutdown.cancel();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_taint_without_a_date_counts_from_when_it_was_seen() {
+        let api = FakeApi::default();
+        let begun = tokio::time::Instant::now();
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let clock = Clock::of(move || start + jiff::SignedDuration::try_from(begun.elapsed()).unwrap());
+        let context = api.context(Options::default(), clock);
+        api.put::<Node>(json!({"metadata": {"name": "n1"}, "spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}}));
+        let tolerations = json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 30}]);
+        let spec = json!({"nodeName": "n1", "containers": [], "tolerations": tolerations});
+        api.put::<Pod>(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec}));
+        tokio::spawn(run(TaintEviction::new(&context), context.shutdown.clone()));
+        tokio::time::sleep(std::time::Duration::from_secs(25)).await;
+        api.change::<Pod>("n", "p", json!({"metadata": {"labels": {"touched": "yes"}}}));
+        assert!(api.get::<Pod>("n", "p").is_some());
+        tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+        eventually("the pod to leave", || api.get::<Pod>("n", "p").is_none()).await;
+        assert!(begun.elapsed() < std::time::Duration::from_secs(34));
         context.shutdown.cancel();
     }
 }

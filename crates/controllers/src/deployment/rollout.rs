@@ -121,7 +121,8 @@ pub(crate) fn rescale(rolling: bool, bounds: Bounds, sets: &[Set], new: Option<&
         _ => None,
     };
     if let Some(single) = single {
-        return if single.size == bounds.replicas { Vec::new() } else { vec![resize(single, bounds.replicas)] };
+        // Of the same size, too: what the deployment wanted is written on the set, and must be what it wants now.
+        return vec![resize(single, bounds.replicas)];
     }
     let newest = new.and_then(|new| active.iter().find(|set| set.name == new));
     let saturated = newest.is_some_and(|set| {
@@ -131,7 +132,7 @@ pub(crate) fn rescale(rolling: bool, bounds: Bounds, sets: &[Set], new: Option<&
         return active.iter().filter(|set| Some(set.name.as_str()) != new).map(|set| resize(set, 0)).collect();
     }
     if !rolling {
-        return Vec::new();
+        return active.into_iter().map(|set| resize(set, set.size)).collect();
     }
     let allowed = if bounds.replicas > 0 { bounds.most() } else { 0 };
     let change = allowed - active.iter().map(|set| set.size).sum::<i32>();
@@ -237,7 +238,7 @@ mod tests {
         };
         for (bounds, sets, new, expected) in [
             (bounds(5, 1, 0), vec![set("a", 3, 3)], Some("a"), vec![("a", 5)]),
-            (bounds(5, 1, 0), vec![set("a", 5, 5)], Some("a"), vec![]),
+            (bounds(5, 1, 0), vec![set("a", 5, 5)], Some("a"), vec![("a", 5)]),
             (bounds(5, 1, 0), vec![set("a", 0, 0), set("b", 0, 0)], Some("b"), vec![("b", 5)]),
             // In the middle of a rollout of 10 (+2): doubled to 20 (+4).
             (

@@ -133,3 +133,67 @@ fn history_keeps_the_newest_empty_sets() {
     assert_eq!(names(0), ["a", "c"]);
     assert!(names(3).is_empty());
 }
+
+/// A kubelet that makes pods ready, lets them fail, and removes what was killed, in an order that only the seed knows.
+async fn disturb(api: &FakeApi, seed: u64) {
+    use rand::seq::IndexedRandom;
+    use rand::{Rng, SeedableRng};
+    let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+    for _ in 0..150 {
+        let pods = api.all::<Pod>();
+        let pod = pods.choose(&mut rng).and_then(|pod| pod.metadata.name.clone());
+        match (rng.random_range(0..10), pod) {
+            (0, Some(pod)) => api.remove::<Pod>("n", &pod),
+            (1, Some(pod)) => api.change::<Pod>("n", &pod, json!({"status": {"phase": "Failed"}})),
+            (2, _) => {
+                let replicas = rng.random_range(0..12);
+                api.change::<Deployment>("n", "web", json!({"spec": {"replicas": replicas}}));
+            }
+            (3, _) => {
+                let image = *["one", "two", "three"].choose(&mut rng).unwrap();
+                api.change::<Deployment>("n", "web", json!({"spec": {"template": web(image, 0)["spec"]["template"]}}));
+            }
+            (4, _) => {
+                let paused = rng.random_bool(0.5);
+                api.change::<Deployment>("n", "web", json!({"spec": {"paused": paused}}));
+            }
+            (5, Some(pod)) => {
+                let other = json!({"metadata": {"labels": {"app": "other"}}});
+                api.change::<Pod>("n", &pod, other);
+            }
+            _ => ready_all(api),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(rng.random_range(0..40))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_meanwhile_the_replicas_converge() {
+    for seed in 0..6 {
+        let api = FakeApi::default();
+        let context = start(&api);
+        api.put::<Deployment>(web("one", 4));
+        disturb(&api, seed).await;
+        let last = json!({"spec": {"replicas": 5, "paused": false, "template": web("last", 0)["spec"]["template"]}});
+        api.change::<Deployment>("n", "web", last);
+        let serving = || -> Vec<String> {
+            ready_all(&api);
+            let owned = api.all::<Pod>().into_iter().filter(|pod| {
+                pod.metadata.owner_references.as_ref().is_some_and(|owners| !owners.is_empty())
+                    && pod.status.as_ref().is_none_or(|status| status.phase.as_deref() != Some("Failed"))
+            });
+            owned.map(|pod| pod.spec.unwrap().containers[0].image.clone().unwrap()).collect()
+        };
+        eventually(&format!("seed {seed}"), || {
+            let status = api.get::<Deployment>("n", "web").unwrap().status.unwrap_or_default();
+            serving() == ["last"; 5] && status.available_replicas == Some(5) && status.replicas == Some(5)
+        })
+        .await;
+        let sets = api.all::<ReplicaSet>();
+        let active: Vec<_> = sets.iter().filter(|set| size(set) > 0).collect();
+        assert_eq!((active.len(), size(active[0])), (1, 5), "seed {seed}");
+        let hashes: std::collections::BTreeSet<_> = sets.iter().map(|set| set.metadata.name.clone()).collect();
+        assert!(hashes.len() <= 4, "seed {seed}: one set for each template");
+        context.shutdown.cancel();
+    }
+}

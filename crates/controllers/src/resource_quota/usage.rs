@@ -9,15 +9,12 @@ use serde::Deserialize;
 use trireme_schema::Quantity;
 use trireme_schema::quantity::Format;
 
-use crate::view::Metadata;
-
 /// Amounts by the name of the resource as a quota names it.
 pub(crate) type Amounts = BTreeMap<String, Quantity>;
 
 /// A pod, as far as quotas go.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Pod {
-    pub(crate) metadata: Metadata,
     #[serde(default)]
     pub(crate) spec: Option<PodSpec>,
     #[serde(default)]
