@@ -10,8 +10,8 @@ use crate::{
     Clock, Options, bootstrap_tokens, certificates, cluster_role_aggregation, cron_job, daemon_set, deployment,
     disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, ephemeral_volume, garbage_collector, job,
     legacy_tokens, namespace, node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set,
-    replication_controller, resource_quota, root_ca, service_account, service_cidr, stateful_set, taint_eviction,
-    ttl_after_finished, volume_binder,
+    replication_controller, resource_quota, root_ca, service_account, service_account_tokens, service_cidr,
+    stateful_set, taint_eviction, ttl_after_finished, volume_binder,
 };
 
 /// Starts one controller.
@@ -32,6 +32,7 @@ macro_rules! table {
 const ALL: &[(&str, Start)] = table! {
     namespace::Namespaces,
     service_account::ServiceAccounts,
+    service_account_tokens::ServiceAccountTokens,
     root_ca::RootCa,
     deployment::Deployments,
     replica_set::ReplicaSets,

@@ -111,6 +111,17 @@ impl FakeApi {
         of_kind.map(|(_, object)| serde_json::from_value(object.clone()).unwrap()).collect()
     }
 
+    /// How many objects of a kind there are.
+    pub(crate) fn count<K: Kind>(&self) -> usize {
+        let collection = K::resource().collection(None);
+        self.0.lock().objects.keys().filter(|(c, ..)| *c == collection).count()
+    }
+
+    /// How many writes were made.
+    pub(crate) fn revision(&self) -> u64 {
+        self.0.lock().revision
+    }
+
     /// One object.
     pub(crate) fn get<K: Kind + DeserializeOwned>(&self, namespace: &str, name: &str) -> Option<K> {
         let key = (K::resource().collection(None), namespace.to_owned(), name.to_owned());

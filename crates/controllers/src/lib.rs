@@ -12,7 +12,7 @@
 //! - Nodes: `node_lifecycle`, `taint_eviction`, `node_ipam`, `pod_gc`.
 //! - Life and death of objects: `namespace`, `garbage_collector`, `resource_quota`.
 //! - Volumes: `volume_binder`, `pv_protection`, `pvc_protection`, `ephemeral_volume`.
-//! - Identity: `service_account`, `root_ca`, `certificates`, `bootstrap_tokens`, `legacy_tokens`,
+//! - Identity: `service_account`, `service_account_tokens`, `root_ca`, `certificates`, `bootstrap_tokens`, `legacy_tokens`,
 //!   `cluster_role_aggregation`.
 //!
 //! ```no_run
@@ -74,6 +74,7 @@ mod revisions;
 mod root_ca;
 mod selector;
 mod service_account;
+mod service_account_tokens;
 mod service_cidr;
 mod service_pods;
 mod service_selectors;

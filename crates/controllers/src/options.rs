@@ -14,10 +14,10 @@ pub struct Options {
     pub cluster_cidrs: Vec<CidrRange>,
     /// The prefix length of a node's IPv4 and IPv6 range.
     pub node_mask: (u8, u8),
-    /// Ranges of Service addresses, for the default ServiceCIDR.
-    pub service_cidrs: Vec<String>,
     /// PEM of the authority that pods trust the API server by (`kube-root-ca.crt`).
     pub root_ca: String,
+    /// PEM of the key (ECDSA P-256) that signs the tokens in secrets; none when there are no such tokens.
+    pub service_account_key: Option<String>,
     /// What signs the certificates of kubelets and of API clients.
     pub client_signer: Option<Arc<Authority>>,
     /// What signs the serving certificates of kubelets.
@@ -30,8 +30,6 @@ pub struct Options {
     pub node_startup_grace: Duration,
     /// How many ended pods may stay before the oldest are removed.
     pub terminated_pods: usize,
-    /// The address of the API server for the `kubernetes` service of the bootstrap `cluster-info`, if it is published.
-    pub server: Option<String>,
 }
 
 /// A range of addresses.
@@ -49,15 +47,14 @@ impl Default for Options {
             disable: BTreeSet::new(),
             cluster_cidrs: Vec::new(),
             node_mask: (24, 64),
-            service_cidrs: Vec::new(),
             root_ca: String::new(),
+            service_account_key: None,
             client_signer: None,
             serving_signer: None,
             certificate_life: Duration::from_secs(365 * 86_400),
             node_grace: Duration::from_secs(50),
             node_startup_grace: Duration::from_secs(60),
             terminated_pods: 12_500,
-            server: None,
         }
     }
 }

@@ -197,3 +197,24 @@ async fn whatever_happens_meanwhile_the_replicas_converge() {
         context.shutdown.cancel();
     }
 }
+
+/// A measurement, not a test: run it with `cargo test --release -- --ignored --nocapture ten_thousand`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn ten_thousand_pods_are_created_and_removed() {
+    let api = FakeApi::default();
+    let context = start(&api);
+    let begun = std::time::Instant::now();
+    api.put::<Deployment>(web("one", 10_000));
+    while api.count::<Pod>() < 10_000 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    println!("created in {:?}, revision {}", begun.elapsed(), api.revision());
+    let begun = std::time::Instant::now();
+    api.change::<Deployment>("n", "web", json!({"spec": {"replicas": 0}}));
+    while api.count::<Pod>() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    println!("removed in {:?}, revision {}", begun.elapsed(), api.revision());
+    context.shutdown.cancel();
+}
