@@ -1,4 +1,5 @@
 //! Pulls from a registry that misbehaves.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)] // Helpers of tests fail loudly as tests do.
 
 mod images_fixture;
 
@@ -34,7 +35,7 @@ async fn an_image_is_pulled_and_remembered() {
         PullRequest { progress: Some(Arc::new(move |event| seen.lock().push(event))), ..PullRequest::new(&name) };
     let image = images.pull(request).await.unwrap();
     assert_eq!(image.id, Digest::of(&made.config));
-    assert_eq!(image.repo_tags, [name.clone()]);
+    assert_eq!(image.repo_tags, std::slice::from_ref(&name));
     assert_eq!(image.repo_digests, [registry.name(&format!("team/app@{}", Digest::of(&made.manifest)))]);
     let size = made.manifest.len() + made.config.len() + made.layers.iter().map(Vec::len).sum::<usize>();
     assert_eq!(image.size(), size as u64);
@@ -301,4 +302,107 @@ async fn manifests_that_make_no_sense_are_named() {
     registry.put_raw("/v2/app/manifests/v1", "x", &vec![b' '; 5 << 20]);
     let error = images.pull(PullRequest::new(registry.name("app:v1"))).await.unwrap_err();
     assert!(error.to_string().contains("longer than"), "{error}");
+}
+
+#[tokio::test]
+async fn a_pull_that_is_given_up_is_gone_on_with_by_the_next() {
+    if !is_root() {
+        return;
+    }
+    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let made = small("given up", Packing::Plain);
+    registry.put("app", "v1", &made);
+    let path = format!("/v2/app/blobs/{}", Digest::of(&made.layers[1]));
+    registry.fault(&path, &[Fault::StallAfter(60_000)]);
+    let images = open(root.path()).await;
+    let (arrived, mut news) = tokio::sync::mpsc::unbounded_channel();
+    let progress = Arc::new(move |event| {
+        let _ = arrived.send(event);
+    });
+    let request = PullRequest { progress: Some(progress), ..PullRequest::new(registry.name("app:v1")) };
+    let pull = tokio::spawn({
+        let (images, request) = (images.clone(), request.clone());
+        async move { images.pull(request).await }
+    });
+    while let Some(event) = news.recv().await {
+        if matches!(event, PullEvent::Fetched { bytes: 60_000.., layer, .. } if layer == Digest::of(&made.layers[1])) {
+            break;
+        }
+    }
+    pull.abort();
+    assert!(pull.await.unwrap_err().is_cancelled());
+    images.pull(request).await.unwrap();
+    let log = registry.state.lock().log.clone();
+    let again = log.iter().filter(|(_, logged, _)| *logged == path).nth(1).unwrap();
+    assert_eq!(again.2.get("range").unwrap(), "bytes=60000-");
+}
+
+#[tokio::test]
+async fn damage_of_the_local_store_is_healed_by_the_next_pull() {
+    if !is_root() {
+        return;
+    }
+    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let made = small("damaged here", Packing::Gzip);
+    registry.put("app", "v1", &made);
+    let name = registry.name("app:v1");
+    let images = open(root.path()).await;
+    let id = images.pull(PullRequest::new(&name)).await.unwrap().id;
+    drop(images);
+    // A layer's blob and the config rot, an unpacked layer is lost, a record is cut off.
+    let blob = |bytes: &[u8]| root.path().join("blobs/sha256").join(Digest::of(bytes).hex());
+    std::fs::write(blob(&made.layers[0]), vec![0u8; made.layers[0].len()]).unwrap();
+    std::fs::write(blob(&made.config), vec![b' '; made.config.len()]).unwrap();
+    std::fs::remove_dir_all(root.path().join("snapshots")).unwrap();
+    std::fs::write(root.path().join(format!("images/{}.json", id.hex())), "{").unwrap();
+    let images = open(root.path()).await;
+    assert!(images.list(None).is_empty());
+    images.pull(PullRequest::new(&name)).await.unwrap();
+    let rootfs = images.mount_rootfs("c", &name).await.unwrap();
+    assert_eq!(std::fs::read_to_string(rootfs.path.join("bin/app")).unwrap(), "damaged here");
+    images.remove_rootfs("c").await.unwrap();
+}
+
+/// A small file system, unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(bytes: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
+        rustix::mount::mount("tmpfs", dir.path(), "tmpfs", rustix::mount::MountFlags::empty(), options.as_c_str())
+            .unwrap();
+        SmallDisk(dir)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_called_that_and_a_roomier_one_serves() {
+    if !is_root() {
+        return;
+    }
+    let registry = FakeRegistry::start().await;
+    let big = "x".repeat(3 << 20);
+    let made = image(&[tar(&[("bin/app", "small")]), tar(&[("big", &big)])], Packing::Gzip, "big");
+    registry.put("app", "v1", &made);
+    registry.put("app", "small", &small("small", Packing::Gzip));
+    let disk = SmallDisk::new(1 << 20);
+    let images = open(disk.0.path()).await;
+    let kept = images.pull(PullRequest::new(registry.name("app:small"))).await.unwrap();
+    let error = images.pull(PullRequest::new(registry.name("app:v1"))).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::DiskFull, "{error}");
+    assert!(error.to_string().contains("No space left on device"), "{error}");
+    assert_eq!(images.list(None), [kept], "the other image is untouched");
+    images.collect_unused().await.unwrap();
+    images.mount_rootfs("c", &registry.name("app:small")).await.unwrap();
+    images.remove_rootfs("c").await.unwrap();
+    drop(images);
+    let disk = SmallDisk::new(16 << 20);
+    open(disk.0.path()).await.pull(PullRequest::new(registry.name("app:v1"))).await.unwrap();
 }

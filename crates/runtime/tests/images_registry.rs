@@ -1,4 +1,5 @@
 //! Pulls from a real registry: Debian's `docker-registry` on loopback.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)] // Helpers of tests fail loudly as tests do.
 
 mod images_fixture;
 
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use images_fixture::*;
 use tempfile::TempDir;
-use trireme_runtime::images::{Credentials, Digest, ErrorClass, PullRequest};
+use trireme_runtime::images::{
+    Credentials, Digest, ErrorClass, HostConfig, Images, ImagesOptions, PullRequest, Registries, TlsConfig,
+};
 
 /// A registry process, ended with its directory when dropped.
 struct Registry {
@@ -27,6 +30,11 @@ const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdc
 
 impl Registry {
     fn start(with_password: bool) -> Option<Registry> {
+        Registry::start_with(with_password, None)
+    }
+
+    /// `tls` holds `cert.pem` and `key.pem`.
+    fn start_with(with_password: bool, tls: Option<&Path>) -> Option<Registry> {
         if !is_root() {
             return None;
         }
@@ -35,9 +43,12 @@ impl Registry {
         let password_file = dir.path().join("htpasswd");
         std::fs::write(&password_file, format!("{HTPASSWD}\n")).unwrap();
         let mut config = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: '127.0.0.1:0'}}\n",
+            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: '127.0.0.1:0'\n",
             storage.display()
         );
+        if let Some(tls) = tls.map(Path::display) {
+            config.push_str(&format!("  tls: {{certificate: {tls}/cert.pem, key: {tls}/key.pem}}\n"));
+        }
         if with_password {
             config.push_str(&format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", password_file.display()));
         }
@@ -211,4 +222,37 @@ async fn an_index_of_a_registry_is_followed_by_tag_and_digest() {
     assert_eq!(image.id, Digest::of(&ours.config));
     let pinned = images.pull(PullRequest::new(&image.repo_digests[0])).await.unwrap();
     assert_eq!(pinned.id, image.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_checked_by_the_configured_authority() {
+    let keys = tempfile::tempdir().unwrap();
+    let command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \
+                   -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+                   -keyout key.pem -out cert.pem";
+    let made = Command::new("sh").args(["-c", command]).current_dir(keys.path()).stderr(Stdio::null()).status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: openssl makes no certificate here");
+        return;
+    }
+    let Some(registry) = Registry::start_with(false, Some(keys.path())) else { return };
+    let pull = async |tls: TlsConfig| {
+        let root = tempfile::tempdir().unwrap();
+        let config = HostConfig { tls, plain_http: Some(false), ..HostConfig::default() };
+        let mut registries = Registries::default();
+        registries.configs.insert(registry.address.to_string(), config);
+        let options = ImagesOptions { registries, limits: quick(), ..ImagesOptions::new(root.path()) };
+        let images = Images::open(options).await.unwrap();
+        images.pull(PullRequest::new(registry.name("none:v1"))).await.unwrap_err()
+    };
+    let error = pull(TlsConfig::default()).await;
+    assert_eq!(error.class(), ErrorClass::Unavailable, "{error}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    // The registry is empty: to be told so is to have come through.
+    let trusted = TlsConfig { ca_file: Some(keys.path().join("cert.pem")), ..TlsConfig::default() };
+    assert_eq!(pull(trusted).await.class(), ErrorClass::NotFound);
+    let careless = TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() };
+    assert_eq!(pull(careless).await.class(), ErrorClass::NotFound);
+    let missing = TlsConfig { ca_file: Some("/no/such.pem".into()), ..TlsConfig::default() };
+    assert!(pull(missing).await.to_string().contains("/no/such.pem"));
 }

@@ -67,7 +67,7 @@ pub async fn build(store: &Arc<Store>, request: BuildRequest) -> Result<Arc<Imag
     let store = store.clone();
     blocking(move || {
         let _lease = lease;
-        store.state.lock().records.put(image)
+        store.remember(image)
     })
     .await
 }

@@ -54,7 +54,7 @@ pub async fn import(store: &Arc<Store>, archive: impl Read + Send + 'static) -> 
         let mut image = assemble(&resolved, config, Names::default());
         image.repo_tags = names.into_iter().collect();
         let owner = store.clone();
-        images.push(blocking(move || owner.state.lock().records.put(image)).await?);
+        images.push(blocking(move || owner.remember(image)).await?);
     }
     drop(lease);
     // What else was in the archive.

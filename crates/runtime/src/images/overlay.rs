@@ -147,3 +147,43 @@ pub fn empty_dir(path: &Path) -> io::Result<()> {
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_mounting_show_the_same() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: mounting needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        fs::write(path("near").join("f"), "near").unwrap();
+        fs::write(path("far").join("f"), "far").unwrap();
+        let (near, far, upper, work, target) = (path("near"), path("far"), path("upper"), path("work"), path("target"));
+        let writable = Overlay { lower: vec![near.clone(), far.clone()], upper: Some((upper.clone(), work)) };
+        let read_only = Overlay { lower: vec![near, far], upper: None };
+        let ways: [fn(&Overlay, &Path) -> io::Result<()>; 2] = [Overlay::mount_by_descriptors, Overlay::mount_by_page];
+        for mount in ways {
+            assert!(!is_mounted(&target));
+            mount(&writable, &target).unwrap();
+            assert!(is_mounted(&target));
+            assert_eq!(fs::read_to_string(target.join("f")).unwrap(), "near");
+            fs::write(target.join("f"), "new").unwrap();
+            unmount_all(&target).unwrap();
+            assert_eq!(fs::read_to_string(upper.join("f")).unwrap(), "new");
+            fs::remove_file(upper.join("f")).unwrap();
+
+            mount(&read_only, &target).unwrap();
+            assert!(fs::write(target.join("f"), "x").is_err());
+            unmount_all(&target).unwrap();
+            unmount_all(&target).unwrap();
+        }
+    }
+}

@@ -62,7 +62,7 @@ async fn pull_reference(store: &Arc<Store>, reference: Reference, request: PullR
     // The lease ends when the record holds the content.
     let image = blocking(move || {
         let _lease = lease;
-        store.state.lock().records.put(image)
+        store.remember(image)
     })
     .await?;
     tracing::info!(image = %reference, id = %image.id, size = image.size(), "image pulled");

@@ -27,7 +27,7 @@ impl Reference {
     /// Reads a name and completes it: registry `docker.io`, namespace `library`, tag `latest` when there is neither tag
     /// nor digest.
     pub fn parse(text: &str) -> Result<Self> {
-        parse(text).map_err(|reason| ImageError::InvalidReference { reference: text.to_owned(), reason: reason.into() })
+        parse(text).map_err(|reason| ImageError::InvalidReference { reference: text.to_owned(), reason })
     }
 
     /// The registry, `host[:port]`, `docker.io` for Docker Hub.

@@ -90,7 +90,8 @@ impl Registries {
 
     /// The settings of a host.
     pub(super) fn config(&self, host: &str) -> Option<&HostConfig> {
-        self.configs.get(host).or_else(|| self.configs.get("*"))
+        let other_name = (host == DEFAULT_REGISTRY).then(|| self.configs.get(DOCKER_HUB_HOST)).flatten();
+        self.configs.get(host).or(other_name).or_else(|| self.configs.get("*"))
     }
 
     /// The certificates of a host.

@@ -140,9 +140,7 @@ impl RootfsStore {
         // Should something be mounted there still, its content must not be removed through it.
         let rootfs = dir.join("rootfs");
         match fs::remove_dir(&rootfs) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(ImageError::io("remove", &rootfs, error));
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::io("remove", &rootfs, error)),
             _ => files::remove_tree(&dir),
         }
     }

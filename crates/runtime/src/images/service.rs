@@ -232,6 +232,23 @@ impl Images {
         self.change(move |store| store.rootfs.usage(&id)).await
     }
 
+    /// Space that all containers wrote to their root file systems.
+    pub async fn rootfs_usage_total(&self) -> Result<Usage> {
+        let ids = self.rootfs_ids();
+        self.change(move |store| {
+            let mut sum = Usage::default();
+            for id in ids {
+                match store.rootfs.usage(&id) {
+                    Ok(usage) => sum = sum.plus(usage),
+                    // Removed meanwhile.
+                    Err(error) => tracing::debug!(%error, container = id, "root file system not measured"),
+                }
+            }
+            Ok(sum)
+        })
+        .await
+    }
+
     /// The ids of containers and volumes that have a root file system here.
     pub fn rootfs_ids(&self) -> BTreeSet<String> {
         self.store.state.lock().rootfs.keys().cloned().collect()

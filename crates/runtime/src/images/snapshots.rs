@@ -1,5 +1,8 @@
-//! Unpacked layers: `snapshots/<chain id>/fs`, whole or absent, with what is known of each in `layer.json` beside it.
+//! Unpacked layers: `snapshots/<chain id>/fs`, with what is known of each in `layer.json` beside it. A layer is written
+//! aside and renamed, so that a killed process leaves it whole or absent. Against a power failure it is synced once per
+//! image, before the image's record is written: after a start only layers that a record names are believed.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -36,12 +39,27 @@ const GOING: &str = "going-";
 // === impl Snapshots ===
 
 impl Snapshots {
-    /// Opens the directory below `root`, removing what an earlier process left half done.
+    /// Opens the directory below `root`.
     pub fn open(root: &Path) -> Result<Self> {
         let snapshots = Snapshots { dir: root.join("snapshots") };
         files::make_dir(&snapshots.dir)?;
-        snapshots.sweep()?;
         Ok(snapshots)
+    }
+
+    /// Removes what an earlier process left half done, and what no record names. Only for the time before anybody else
+    /// works here.
+    pub fn settle(&self, named: &HashSet<Digest>) -> Result<()> {
+        let stray = |name: &str| match Digest::from_hex(name) {
+            Ok(chain) => !named.contains(&chain),
+            Err(_) => name.starts_with(GOING) || name.starts_with(COMING),
+        };
+        self.sweep_names(stray)
+    }
+
+    /// Makes all layers durable with one call.
+    pub fn sync(&self) -> Result<()> {
+        let synced = File::open(&self.dir).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
+        synced.map_err(|error| ImageError::io("sync", &self.dir, error))
     }
 
     /// The root directory of a layer.
@@ -96,29 +114,24 @@ impl Snapshots {
         let usage = usage_of(&root).map_err(|error| ImageError::io("measure", &root, error))?;
         let snapshot = Snapshot { diff_id, usage };
         let text = serde_json::to_vec(&snapshot).map_err(|error| ImageError::manifest("layer.json", error))?;
-        files::write_whole(&aside.join("layer.json"), &text)?;
-        // One call instead of a sync per file.
-        let synced = File::open(&root).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
-        synced.map_err(|error| ImageError::io("sync", &root, error))?;
+        let record = aside.join("layer.json");
+        fs::write(&record, &text).map_err(|error| ImageError::io("write", &record, error))?;
         let place = self.dir.join(chain.hex());
         // Only damage can be there: the caller found no whole layer, and holds this one's gate.
         files::remove_tree(&place)?;
-        files::rename(aside, &place)?;
+        fs::rename(aside, &place).map_err(|error| ImageError::io("rename to", &place, error))?;
         Ok(snapshot)
     }
 
-    /// Takes a layer's name away; `sweep` removes it.
+    /// Takes a layer's name away; `sweep_dropped` removes it.
     pub fn drop_name(&self, chain: Digest) -> Result<()> {
-        files::rename(&self.dir.join(chain.hex()), &self.dir.join(format!("{GOING}{}", random_name())))
+        let (from, to) = (self.dir.join(chain.hex()), self.dir.join(format!("{GOING}{}", random_name())));
+        fs::rename(&from, &to).map_err(|error| ImageError::io("rename", &from, error))
     }
 
     /// Removes what has no name, but what is being made stays.
     pub fn sweep_dropped(&self) -> Result<()> {
         self.sweep_names(|name| name.starts_with(GOING))
-    }
-
-    fn sweep(&self) -> Result<()> {
-        self.sweep_names(|name| name.starts_with(GOING) || name.starts_with(COMING))
     }
 
     fn sweep_names(&self, dead: impl Fn(&str) -> bool) -> Result<()> {

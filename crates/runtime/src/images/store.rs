@@ -13,6 +13,7 @@ use super::digest::Digest;
 use super::error::{ImageError, Result};
 use super::files;
 use super::options::ImagesOptions;
+use super::record::Image;
 use super::records::Records;
 use super::rootfs::{RootfsRecord, RootfsStore};
 use super::snapshots::Snapshots;
@@ -70,6 +71,8 @@ impl Store {
         // Half-fetched layers stay, to be gone on with.
         blobs.sweep()?;
         let state = State { records, rootfs: rootfs_records, leases: HashMap::new() };
+        let (_, named) = state.needed();
+        snapshots.settle(&named)?;
         Ok(Arc::new(Store {
             wire: Arc::new(Wire::new(options.registries.clone(), options.limits.clone())),
             options,
@@ -97,6 +100,12 @@ impl Store {
             }
         };
         gate.lock_owned().await
+    }
+
+    /// Remembers an image whose layers are unpacked: from here on it can be used, whatever happens.
+    pub fn remember(&self, image: Image) -> Result<Arc<Image>> {
+        self.snapshots.sync()?;
+        self.state.lock().records.put(image)
     }
 
     /// A lease on nothing yet.

@@ -53,7 +53,6 @@ pub fn walk<'a>(
         io::copy(&mut entry, &mut io::sink()).map_err(broken(&last))?;
     }
     budget.set(None);
-    drop(entries);
     let mut watched = archive.into_inner();
     // The digest is of the whole tar, with whatever follows its last entry.
     io::copy(&mut watched, &mut io::sink()).map_err(broken("end"))?;
