@@ -1,9 +1,10 @@
 //! The service proxy: services become elements of nftables maps in one table of our own.
 
+mod fragment;
 mod health;
 pub(crate) mod layout;
-mod plan;
 mod select;
+mod services;
 mod stale;
 mod state;
 mod sticky;
@@ -23,7 +24,7 @@ use crate::netlink::{ConntrackSocket, Idempotent};
 use crate::netns;
 use crate::nft::{Batch, NftSocket};
 use health::HealthPorts;
-use plan::Plan;
+use services::{Memory, Services};
 
 /// How the service proxy is set up.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ struct Rules {
     nft: NftSocket,
     conntrack: Option<ConntrackSocket>,
     /// What the table holds; `None` when that is not known.
-    programmed: Option<Plan>,
+    programmed: Option<Services>,
 }
 
 // === impl Proxy ===
@@ -97,20 +98,20 @@ impl Proxy {
 impl Rules {
     fn sync(&mut self, config: &ProxyConfig, state: &ProxyState) -> Result<SyncReport> {
         let table = config.instance.proxy_table();
-        let wanted = plan::plan(state, &config.place);
-        for conflict in &wanted.conflicts {
-            tracing::warn!(conflict, "another service has this address and port already");
-        }
         let mut batch = Batch::new(&table);
         // Unknown until the commit has succeeded: after a failure the next sync writes everything.
         let before = self.programmed.take();
         let rebuilt = before.is_none();
+        let mut services = before.unwrap_or_default();
+        let changes = services.update(state, &config.place);
+        for conflict in &changes.conflicts {
+            tracing::warn!(conflict, "services share an address and port; the first one has it");
+        }
         if rebuilt {
             layout::create(&mut batch, &config.cluster_cidrs);
-            self.keep_clients(&table, &wanted, &mut batch);
+            self.keep_clients(&table, &changes.after, &mut batch);
         }
-        let before = before.unwrap_or_default();
-        let changed = plan::diff(&before, &wanted, &mut batch);
+        changes.write(&mut batch);
         self.nft.commit(batch).map_err(|source| match source.is_unsupported() {
             true => Error::Unsupported {
                 feature: "nftables (nf_tables, nft_nat, nft_fib, nft_numgen, nft_masq, nft_reject)",
@@ -118,16 +119,16 @@ impl Rules {
             },
             false => Error::Netlink { action: format!("commit services to nftables table {table}"), source },
         })?;
-        let forgotten_flows = self.forget_flows(&stale::changed(&before.udp, &wanted.udp));
+        self.programmed = Some(services);
+        let forgotten_flows = self.forget_flows(&stale::changed(&changes.before.udp, &changes.after.udp));
         if !rebuilt {
-            self.forget_clients(&table, &sticky::changed(&before.sticky, &wanted.sticky));
+            self.forget_clients(&table, &sticky::changed(&changes.before.sticky, &changes.after.sticky));
         }
-        self.programmed = Some(wanted);
-        Ok(SyncReport { changed, forgotten_flows, rebuilt })
+        Ok(SyncReport { changed: changes.count(), forgotten_flows, rebuilt })
     }
 
     /// Takes the remembered clients of a table from before a restart over into the new one.
-    fn keep_clients(&mut self, table: &str, wanted: &Plan, batch: &mut Batch) {
+    fn keep_clients(&mut self, table: &str, wanted: &Memory, batch: &mut Batch) {
         for (node_port, ipv6) in [(false, false), (false, true), (true, false), (true, true)] {
             let map = layout::affinity_map(node_port, ipv6);
             // No such table is the usual case.

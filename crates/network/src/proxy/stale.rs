@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::plan::UdpFrontends;
+use super::services::UdpFrontends;
 use crate::netlink::Flow;
 
 /// Frontends whose endpoints changed, with their endpoints now.
