@@ -14,6 +14,8 @@ pub struct Options {
     pub cluster_cidrs: Vec<CidrRange>,
     /// The prefix length of a node's IPv4 and IPv6 range.
     pub node_mask: (u8, u8),
+    /// Ranges of Service addresses: the default ServiceCIDR `kubernetes` is made of them; none when somebody else makes it.
+    pub service_cidrs: Vec<String>,
     /// PEM of the authority that pods trust the API server by (`kube-root-ca.crt`).
     pub root_ca: String,
     /// PEM of the key (ECDSA P-256) that signs the tokens in secrets; none when there are no such tokens.
@@ -47,6 +49,7 @@ impl Default for Options {
             disable: BTreeSet::new(),
             cluster_cidrs: Vec::new(),
             node_mask: (24, 64),
+            service_cidrs: Vec::new(),
             root_ca: String::new(),
             service_account_key: None,
             client_signer: None,

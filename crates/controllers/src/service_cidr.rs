@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR, ServiceCIDRStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR, ServiceCIDRSpec, ServiceCIDRStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use trireme_client::{Client, Informer, Key};
 
 use crate::context::Context;
@@ -13,6 +13,8 @@ use crate::controller::{Controller, Requeue, Watches};
 use crate::pvc_protection::finalizers;
 use crate::{CidrRange, Clock, Error, merge_patch};
 
+/// The name of the range with which the cluster was configured.
+const DEFAULT: &str = "kubernetes";
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 const TERMINATING: &str =
     "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR";
@@ -22,6 +24,7 @@ pub(crate) struct ServiceCidrs {
     ranges: Informer<ServiceCIDR>,
     addresses: Informer<IPAddress>,
     clock: Clock,
+    default: Vec<String>,
 }
 
 impl ServiceCidrs {
@@ -31,6 +34,20 @@ impl ServiceCidrs {
             ranges: context.informer(),
             addresses: context.informer(),
             clock: context.clock.clone(),
+            default: context.options.service_cidrs.clone(),
+        }
+    }
+
+    /// Makes the range with which the cluster was configured.
+    async fn create_default(&self) -> Result<Requeue, Error> {
+        let range = ServiceCIDR {
+            metadata: ObjectMeta { name: Some(DEFAULT.to_owned()), ..ObjectMeta::default() },
+            spec: Some(ServiceCIDRSpec { cidrs: Some(self.default.clone()) }),
+            status: None,
+        };
+        match self.client.all::<ServiceCIDR>().create(&range).await {
+            Err(error) if error.is_already_exists() => Ok(Requeue::Never),
+            other => Ok(other.map(|_| Requeue::Never)?),
         }
     }
 
@@ -93,6 +110,9 @@ impl Controller for ServiceCidrs {
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.ranges);
+        if !self.default.is_empty() {
+            watches.start_with(Key::new("", DEFAULT));
+        }
         let this = Arc::clone(self);
         watches.on(&self.addresses, move |change| {
             if change.new.is_some() {
@@ -104,7 +124,10 @@ impl Controller for ServiceCidrs {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Requeue, Error> {
-        let Some(entry) = self.ranges.find(key) else { return Ok(Requeue::Never) };
+        let Some(entry) = self.ranges.find(key) else {
+            let is_default = &*key.name == DEFAULT && !self.default.is_empty();
+            return if is_default { self.create_default().await } else { Ok(Requeue::Never) };
+        };
         let range = entry.decode()?;
         let api = self.client.all::<ServiceCIDR>();
         let keep = !entry.meta.deleting || self.is_needed(key, &range)?;
@@ -152,7 +175,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_range_goes_with_its_last_address() {
         let api = FakeApi::default();
-        let context = api.context(Options::default(), clock_at("2026-01-01T00:00:00Z"));
+        let options = Options { service_cidrs: vec!["10.43.0.0/16".into()], ..Options::default() };
+        let context = api.context(options, clock_at("2026-01-01T00:00:00Z"));
         tokio::spawn(run(ServiceCidrs::new(&context), context.shutdown.clone()));
         api.put::<ServiceCIDR>(json!({"metadata": {"name": "r"}, "spec": {"cidrs": ["10.50.0.0/16"]}}));
         api.put::<IPAddress>(json!({"metadata": {"name": "10.50.0.1"},
@@ -166,7 +190,8 @@ mod tests {
         context.client.all::<ServiceCIDR>().delete("r", &options).await.unwrap();
         eventually("leaving", || ready().as_deref() == Some("False")).await;
         api.remove::<IPAddress>("", "10.50.0.1");
-        eventually("gone", || api.all::<ServiceCIDR>().is_empty()).await;
+        eventually("gone", || api.get::<ServiceCIDR>("", "r").is_none()).await;
+        eventually("the default", || api.get::<ServiceCIDR>("", DEFAULT).is_some()).await;
         context.shutdown.cancel();
     }
 }
