@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount, move_mount, unmount,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, move_mount, unmount,
 };
 
 /// The longest value that fsconfig(2) takes.
@@ -34,6 +34,14 @@ pub struct Overlay {
 impl Overlay {
     /// Mounts on `target`.
     pub fn mount(&self, target: &Path) -> io::Result<()> {
+        if let Some((_, work)) = &self.upper {
+            // overlayfs' own mark that the upper directory was not synced: it refuses to mount until it is gone. After
+            // a power failure no container goes on, so that nobody relies on such a directory.
+            match fs::remove_dir_all(work.join("work/incompat")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
         match self.mount_by_descriptors(target) {
             // No such call, no such option: an older kernel.
             Err(error)
@@ -60,6 +68,11 @@ impl Overlay {
             // With an index, an upper directory could not be mounted again over layers that were unpacked anew.
             if let Err(errno) = fsconfig_set_string(&context, "index", "off") {
                 tracing::debug!(%errno, "overlayfs without the index option");
+            }
+            // What a container writes beside its volumes ends with the container: to sync it, and with each unmount the
+            // whole file system below, would only slow everybody down.
+            if let Err(errno) = fsconfig_set_flag(&context, "volatile") {
+                tracing::debug!(%errno, "overlayfs without the volatile option");
             }
         }
         fsconfig_create(&context).map_err(explain)?;
@@ -172,6 +185,9 @@ mod tests {
         let ways: [fn(&Overlay, &Path) -> io::Result<()>; 2] = [Overlay::mount_by_descriptors, Overlay::mount_by_page];
         for mount in ways {
             assert!(!is_mounted(&target));
+            if let Some((_, work)) = &writable.upper {
+                let _ = fs::remove_dir_all(work.join("work/incompat"));
+            }
             mount(&writable, &target).unwrap();
             assert!(is_mounted(&target));
             assert_eq!(fs::read_to_string(target.join("f")).unwrap(), "near");
