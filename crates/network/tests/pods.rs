@@ -214,3 +214,23 @@ async fn what_a_crash_left_half_made_is_attached_anew() {
     assert_eq!(node.namespace.ask("10.42.0.1:8080").unwrap().0, "pod");
     assert_eq!(again.attachments().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_reached_from_its_first_packet_on() {
+    if !can_run() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::new(folder.path(), 0).await;
+    // The only pod each time, so that the bridge loses its carrier and gets it back.
+    for round in 0..30 {
+        let (namespace, request) = node.pod_request(Vec::new());
+        namespace.serve_udp("0.0.0.0:53", "pod");
+        let client = node.namespace.udp();
+        let pod = node.network.attach(request).await.unwrap();
+        // One datagram, without a second try.
+        let answer = lab::ask_udp(&client, &format!("{}:53", pod.ips[0]));
+        assert_eq!(answer.unwrap_or_else(|error| panic!("round {round}: {error}")), "pod");
+        node.network.detach(&pod.pod.sandbox).await.unwrap();
+    }
+}

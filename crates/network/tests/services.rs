@@ -10,7 +10,7 @@ use std::time::Duration;
 use lab::{Node, Pod, ask_udp, can_run, connect};
 use trireme_network::{
     Endpoint, Overlay, OverlayConfig, OverlayMode, Peer, Protocol, Proxy, ProxyConfig, ProxyState, ServicePort,
-    TrafficPolicy,
+    TrafficPolicy, teardown,
 };
 
 /// Two nodes with a pod each; both pods serve on 8080.
@@ -107,7 +107,11 @@ async fn pods_of_different_nodes_reach_each_other_with_their_own_addresses() {
         let (name, seen) = zero.namespace.ask(&format!("{}:8080", one.v4())).unwrap();
         assert_eq!((name.as_str(), seen), ("one", format!("::ffff:{}", zero.v4())), "{mode:?}");
         assert_eq!(one.namespace.ask(&format!("[{}]:8080", zero.v6())).unwrap().0, "zero", "{mode:?}");
-        assert_eq!(cluster.nodes[0].namespace.ask(&format!("{}:8080", one.v4())).unwrap().0, "one", "{mode:?}");
+        let node = &cluster.nodes[0];
+        assert_eq!(node.namespace.ask(&format!("{}:8080", one.v4())).unwrap().0, "one", "{mode:?}");
+        teardown(node.instance, Some(&node.namespace.path), None).await.unwrap();
+        let routes = node.namespace.run("ip route") + &node.namespace.run("ip -6 route");
+        assert!(!routes.contains("10.42.") && !routes.contains("fd42:"), "{mode:?}: {routes}");
     }
 }
 

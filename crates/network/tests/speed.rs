@@ -42,13 +42,17 @@ async fn services() {
         let begin = Instant::now();
         let report = node.proxy.sync(first).await.unwrap();
         let whole = begin.elapsed();
+        let same = state(count, true);
         let begin = Instant::now();
         let change = node.proxy.sync(second).await.unwrap();
+        let one = begin.elapsed();
+        let begin = Instant::now();
+        node.proxy.sync(same).await.unwrap();
         eprintln!(
-            "{count} services: {whole:?} ({} elements); one endpoint more: {:?} ({})",
+            "{count} services: {whole:?} ({} elements); one endpoint more: {one:?} ({}); nothing new: {:?}",
             report.changed,
-            begin.elapsed(),
-            change.changed
+            change.changed,
+            begin.elapsed()
         );
     }
 }

@@ -271,6 +271,11 @@ impl Node {
         host.set_up(index).context(|| format!("set {name} up"))?;
 
         netns::run_in(Some(&pod.netns), || configure_pod(attachment))?;
+        for link in [&name, &bridge.name] {
+            if !host.wait_operational(link).context(|| format!("wait for link {link}"))? {
+                tracing::warn!(link, sandbox = pod.sandbox, "link is not operational yet; first packets may be lost");
+            }
+        }
 
         if !pod.host_ports.is_empty() {
             let mut batch = Batch::new(&self.config.instance.network_table());
@@ -461,6 +466,16 @@ pub(crate) fn teardown(instance: InstanceId, netns: Option<&Path>) -> Result<()>
     netns::run_in(netns.map(PathBuf::from).as_deref(), || {
         let mut socket = open_socket()?;
         let (prefix, bridge, vxlan) = (instance.veth_prefix(), instance.bridge(), instance.vxlan());
+        // Routes by host gateway are on the machine's own links; they are known by the bridge's address as source.
+        if let Some(link) = socket.link(&bridge).context(|| format!("find link {bridge}"))? {
+            let own = socket.addresses(link.index).context(|| format!("list addresses of {bridge}"))?;
+            for route in socket.routes().context(|| "list routes".into())? {
+                if route.gateway.is_some() && own.iter().any(|(ip, _)| route.source == Some(*ip)) {
+                    let removed = socket.delete_route(&route);
+                    removed.context(|| format!("remove route to {}", route.destination))?;
+                }
+            }
+        }
         for link in socket.links().context(|| "list links".into())? {
             if link.name.starts_with(&prefix) || link.name == bridge || link.name == vxlan {
                 socket.delete_link(&link.name).context(|| format!("remove link {}", link.name))?;

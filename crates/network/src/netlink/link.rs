@@ -4,12 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::RouteSocket;
 use super::message::{Attributes, CREATE, EXCL, Message, octets};
-use super::socket::{Idempotent, NetlinkError};
+use super::socket::{Idempotent, NetlinkError, Socket};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -21,6 +22,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -34,6 +36,9 @@ const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_BRPORT_MODE: u16 = 4;
 
 const IFF_UP: u32 = 1;
+const IF_OPER_UP: u8 = 6;
+/// How long a link may take to become operational.
+const UP_DEADLINE: Duration = Duration::from_secs(1);
 const AF_UNSPEC: u8 = 0;
 const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 /// Length of `struct ifinfomsg`.
@@ -51,6 +56,8 @@ pub(crate) struct Link {
     pub(crate) name: String,
     pub(crate) mac: Option<MacAddr>,
     pub(crate) mtu: u32,
+    /// Packets pass: set up, with a carrier, and both known to whoever is above and below it.
+    pub(crate) operational: bool,
     pub(crate) kind: Option<String>,
     /// VXLAN: the tunnel's identity, port and local end.
     pub(crate) vxlan: Option<(u32, u16, Option<IpAddr>)>,
@@ -168,6 +175,7 @@ fn parse(body: &[u8]) -> Option<Link> {
         name: attributes.text(IFLA_IFNAME)?,
         mac: attributes.find(IFLA_ADDRESS).and_then(|b| <[u8; 6]>::try_from(b).ok()).map(MacAddr),
         mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
+        operational: attributes.find(IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
         kind,
         vxlan,
     })
@@ -236,6 +244,24 @@ impl RouteSocket {
     /// Sets a link up.
     pub(crate) fn set_up(&mut self, index: u32) -> Result<(), NetlinkError> {
         self.socket.request(Message::new(RTM_NEWLINK, 0, &ifinfo(AF_UNSPEC, index, IFF_UP, IFF_UP)))
+    }
+
+    /// Waits until packets pass a link: the kernel tells a bridge of a new port's carrier later, and by then a pod's
+    /// first packets would be lost. Whether they pass within a second.
+    pub(crate) fn wait_operational(&mut self, name: &str) -> Result<bool, NetlinkError> {
+        let begin = Instant::now();
+        // Open before the first look, so that no change falls between the two.
+        let mut events = Socket::open_link_events(UP_DEADLINE)?;
+        loop {
+            match self.link(name)? {
+                Some(link) if link.operational => return Ok(true),
+                Some(_) if begin.elapsed() < UP_DEADLINE => {}
+                _ => return Ok(false),
+            }
+            if !events.wait_for_event()? {
+                return Ok(false);
+            }
+        }
     }
 
     /// Makes a link a port of a bridge.

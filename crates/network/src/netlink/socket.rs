@@ -114,6 +114,27 @@ impl Socket {
         Ok(Self { fd, sequence: 0, buffer: vec![0; RECEIVE_BUFFER] })
     }
 
+    /// Opens a socket that hears of every change of a link (RTNLGRP_LINK).
+    pub(super) fn open_link_events(patience: Duration) -> Result<Self, NetlinkError> {
+        const RTMGRP_LINK: u32 = 1;
+        let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
+            .map_err(io::Error::from)?;
+        rustix::net::bind(&fd, &netlink::SocketAddrNetlink::new(0, RTMGRP_LINK)).map_err(io::Error::from)?;
+        sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, Some(patience)).map_err(io::Error::from)?;
+        Ok(Self { fd, sequence: 0, buffer: vec![0; RECEIVE_BUFFER] })
+    }
+
+    /// Waits for the next event; `false` when none came in time.
+    pub(super) fn wait_for_event(&mut self) -> Result<bool, NetlinkError> {
+        match self.receive() {
+            Ok(_) => Ok(true),
+            // Too many events to hold: whatever they were, something has changed.
+            Err(NetlinkError::Socket(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(true),
+            Err(NetlinkError::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
