@@ -19,6 +19,7 @@ mod manifest;
 mod options;
 mod overlay;
 mod platform;
+mod proxy;
 mod pull;
 mod record;
 mod records;
@@ -41,8 +42,8 @@ pub use digest::{Digest, DigestError};
 pub use error::{ErrorClass, ImageError, Result};
 pub use manifest::{Descriptor, Platform, RunConfig};
 pub use options::{
-    BuildEntry, BuildRequest, BuildSource, CollectPolicy, Collected, ImagesOptions, Progress, PullEvent, PullLimits,
-    PullRequest, Rootfs,
+    BuildEntry, BuildRequest, BuildSource, CollectPolicy, Collected, ImagesOptions, Progress, Proxy, PullEvent,
+    PullLimits, PullRequest, Rootfs,
 };
 pub use record::{Image, ImageUser, Usage};
 pub use reference::Reference;

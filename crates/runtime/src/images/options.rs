@@ -22,6 +22,18 @@ pub struct ImagesOptions {
     pub limits: PullLimits,
     /// The platform to choose from indexes.
     pub platform: Platform,
+    /// The way out of this network.
+    pub proxy: Proxy,
+}
+
+/// An HTTP proxy for registries that are spoken to over HTTPS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// `http://[name:password@]host:port`, what `HTTPS_PROXY` says.
+    pub https: Option<String>,
+    /// Whom to reach without it, what `NO_PROXY` says: names, addresses and networks with commas between. Loopback
+    /// always is.
+    pub except: String,
 }
 
 /// Deadlines and bounds of a pull.
@@ -172,6 +184,7 @@ impl ImagesOptions {
             registries: Registries::default(),
             limits: PullLimits::default(),
             platform: Platform::host(),
+            proxy: Proxy::default(),
         }
     }
 }

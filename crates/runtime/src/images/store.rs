@@ -74,7 +74,7 @@ impl Store {
         let (_, named) = state.needed();
         snapshots.settle(&named)?;
         Ok(Arc::new(Store {
-            wire: Arc::new(Wire::new(options.registries.clone(), options.limits.clone())),
+            wire: Arc::new(Wire::new(options.registries.clone(), options.limits.clone(), options.proxy.clone())),
             options,
             blobs,
             snapshots,

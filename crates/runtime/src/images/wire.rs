@@ -20,11 +20,12 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::{ImageError, Result};
-use super::options::PullLimits;
+use super::options::{Proxy, PullLimits};
+use super::proxy::ProxyConnector;
 use super::registries::{Registries, TlsConfig, is_loopback};
 use super::trust::TrustAnybody;
 
-type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Http = Client<HttpsConnector<ProxyConnector>, Full<Bytes>>;
 
 const MAX_REDIRECTS: usize = 8;
 
@@ -32,6 +33,7 @@ const MAX_REDIRECTS: usize = 8;
 pub struct Wire {
     registries: Registries,
     limits: PullLimits,
+    proxy: Proxy,
     // By certificates; none for plain HTTP, which needs none to be loaded.
     clients: Mutex<HashMap<Option<TlsConfig>, Http>>,
 }
@@ -53,8 +55,8 @@ pub struct Call {
 
 impl Wire {
     /// No connection yet.
-    pub fn new(registries: Registries, limits: PullLimits) -> Self {
-        Wire { registries, limits, clients: Mutex::new(HashMap::new()) }
+    pub fn new(registries: Registries, limits: PullLimits, proxy: Proxy) -> Self {
+        Wire { registries, limits, proxy, clients: Mutex::new(HashMap::new()) }
     }
 
     /// The settings.
@@ -127,7 +129,7 @@ impl Wire {
             .with_tls_config(config)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(tcp);
+            .wrap_connector(ProxyConnector::new(tcp, &self.proxy));
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_timer(TokioTimer::new())
