@@ -13,7 +13,7 @@ use std::time::Duration;
 use images_fixture::*;
 use tempfile::TempDir;
 use trireme_runtime::images::{
-    Credentials, Digest, ErrorClass, HostConfig, Images, ImagesOptions, PullRequest, Registries, TlsConfig,
+    Credentials, Digest, ErrorClass, HostConfig, Images, ImagesOptions, Proxy, PullRequest, Registries, TlsConfig,
 };
 
 /// A registry process, ended with its directory when dropped.
@@ -224,17 +224,24 @@ async fn an_index_of_a_registry_is_followed_by_tag_and_digest() {
     assert_eq!(pinned.id, image.id);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn certificates_are_checked_by_the_configured_authority() {
+/// `cert.pem` and `key.pem` for a name.
+fn certificate(name: &str) -> Option<TempDir> {
     let keys = tempfile::tempdir().unwrap();
-    let command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \
-                   -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
-                   -keyout key.pem -out cert.pem";
-    let made = Command::new("sh").args(["-c", command]).current_dir(keys.path()).stderr(Stdio::null()).status();
+    let command = format!(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \\
+         -addext subjectAltName={name} -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem"
+    );
+    let made = Command::new("sh").args(["-c", &command]).current_dir(keys.path()).stderr(Stdio::null()).status();
     if !made.is_ok_and(|status| status.success()) {
         eprintln!("skipped: openssl makes no certificate here");
-        return;
+        return None;
     }
+    Some(keys)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_checked_by_the_configured_authority() {
+    let Some(keys) = certificate("IP:127.0.0.1") else { return };
     let Some(registry) = Registry::start_with(false, Some(keys.path())) else { return };
     let pull = async |tls: TlsConfig| {
         let root = tempfile::tempdir().unwrap();
@@ -255,4 +262,41 @@ async fn certificates_are_checked_by_the_configured_authority() {
     assert_eq!(pull(careless).await.class(), ErrorClass::NotFound);
     let missing = TlsConfig { ca_file: Some("/no/such.pem".into()), ..TlsConfig::default() };
     assert!(pull(missing).await.to_string().contains("/no/such.pem"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_behind_a_proxy_is_reached() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let Some(keys) = certificate("DNS:registry.test") else { return };
+    let Some(registry) = Registry::start_with(false, Some(keys.path())) else { return };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy =
+        Proxy { https: Some(format!("http://u:p@{}", listener.local_addr().unwrap())), except: "other.test".into() };
+    let target = registry.address;
+    // One tunnel, then it hands out what it was asked.
+    let asked = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.unwrap());
+        }
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let mut server = tokio::net::TcpStream::connect(target).await.unwrap();
+        // The end of the tunnel is not what is tested.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        String::from_utf8(head).unwrap()
+    });
+    let root = tempfile::tempdir().unwrap();
+    let mut registries = Registries::default();
+    let tls = TlsConfig { ca_file: Some(keys.path().join("cert.pem")), ..TlsConfig::default() };
+    registries.configs.insert("registry.test".into(), HostConfig { tls, ..HostConfig::default() });
+    let options = ImagesOptions { registries, limits: quick(), proxy, ..ImagesOptions::new(root.path()) };
+    let images = Images::open(options).await.unwrap();
+    let error = images.pull(PullRequest::new("registry.test/none:v1")).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::NotFound, "{error}");
+    drop(images);
+    let head = tokio::time::timeout(Duration::from_secs(30), asked).await.unwrap().unwrap();
+    assert!(head.starts_with("CONNECT registry.test:443 HTTP/1.1"), "{head}");
+    assert!(head.to_lowercase().contains("proxy-authorization: basic dtpw"), "{head}");
 }
