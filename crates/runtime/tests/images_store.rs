@@ -317,6 +317,55 @@ async fn tags_move_and_images_are_collected_by_age() {
     images.remove_rootfs("user-of-c").await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn collection_and_removal_never_take_what_a_pull_needs() {
+    if !is_root() {
+        return;
+    }
+    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let shared = tar(&[("shared", &"s".repeat(100_000))]);
+    let names: Vec<String> = (0..4)
+        .map(|i| {
+            let own = tar(&[("own", &i.to_string())]);
+            registry.put(&format!("app{i}"), "v1", &image(&[shared.clone(), own], Packing::Gzip, "shared"));
+            registry.name(&format!("app{i}:v1"))
+        })
+        .collect();
+    let images = open(root.path()).await;
+    let workers = names.into_iter().enumerate().map(|(i, name)| {
+        let images = images.clone();
+        tokio::spawn(async move {
+            for round in 0..8 {
+                let id = format!("c{i}-{round}");
+                images.pull(PullRequest::new(&name)).await.unwrap();
+                let rootfs = images.mount_rootfs(&id, &name).await.unwrap();
+                images.remove(&name).await.unwrap();
+                assert_eq!(std::fs::read_to_string(rootfs.path.join("own")).unwrap(), i.to_string());
+                assert_eq!(std::fs::read(rootfs.path.join("shared")).unwrap().len(), 100_000);
+                images.remove_rootfs(&id).await.unwrap();
+            }
+        })
+    });
+    let workers: Vec<_> = workers.collect();
+    let sweeper = tokio::spawn({
+        let images = images.clone();
+        async move {
+            loop {
+                images.collect_unused().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    sweeper.abort();
+    let _ = sweeper.await;
+    images.collect_unused().await.unwrap();
+    assert_eq!(images.usage().await.unwrap().bytes, 0);
+    assert!(mounts_below(root.path()).is_empty());
+}
+
 #[tokio::test]
 async fn a_store_has_one_owner() {
     let root = tempfile::tempdir().unwrap();

@@ -41,7 +41,7 @@ pub async fn import(store: &Arc<Store>, archive: impl Read + Send + 'static) -> 
         contents.images(&owner, &held)
     })
     .await?;
-    let mut images = Vec::new();
+    let mut ids = Vec::new();
     for (resolved, config, names) in found {
         let chain = config.chain_ids();
         lease.hold(chain.iter().copied());
@@ -54,13 +54,19 @@ pub async fn import(store: &Arc<Store>, archive: impl Read + Send + 'static) -> 
         let mut image = assemble(&resolved, config, Names::default());
         image.repo_tags = names.into_iter().collect();
         let owner = store.clone();
-        images.push(blocking(move || owner.remember(image)).await?);
+        let id = blocking(move || owner.remember(image)).await?.id;
+        // Two names of one image in an archive are one image.
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
     }
+    let images: Vec<Arc<Image>> = {
+        let state = store.state.lock();
+        ids.into_iter().filter_map(|id| state.records.by_id(id).cloned()).collect()
+    };
     drop(lease);
     // What else was in the archive.
     super::collect::collect_unused(store).await?;
-    // Two names of one image in an archive are one image.
-    images.dedup_by_key(|image| image.id);
     tracing::info!(images = images.len(), "archive imported");
     Ok(images)
 }
