@@ -92,15 +92,19 @@ fn has_finalizer(pod: &Pod) -> bool {
     pod.metadata.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// When a pod ended, as nearly as can be said.
-fn ended_at(pod: &Pod, now: Timestamp) -> Timestamp {
-    let times = pod
+/// When a pod ended, as nearly as can be said. Never later than what the pod itself tells: a time that moved on with
+/// every look would hold up the next pod for ever.
+fn ended_at(pod: &Pod) -> Timestamp {
+    let containers = pod
         .status
         .container_statuses
         .iter()
         .filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(|time| time.0));
     let ready = || pod.condition("Ready").and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0);
-    times.max().or_else(ready).or(pod.metadata.deletion_timestamp).unwrap_or(now)
+    let any = || pod.status.conditions.iter().filter_map(|c| c.last_transition_time.as_ref().map(|time| time.0)).max();
+    let metadata = &pod.metadata;
+    let last = containers.max().or_else(ready).or(metadata.deletion_timestamp).or_else(any);
+    last.or(metadata.creation_timestamp).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// The pause after `failures` failures in a row.
@@ -286,7 +290,7 @@ impl<'a> Job<'a> {
         }
         let complete = match self.spec.completions {
             None => succeeded > 0 && active.is_empty(),
-            Some(completions) => succeeded >= completions && (active.is_empty() || completions > 0 || !suspended),
+            Some(completions) => succeeded >= completions,
         };
         complete.then(|| End {
             success: true,
@@ -481,7 +485,7 @@ impl<'a> Job<'a> {
     fn pause_left<'p>(&self, pods: impl Iterator<Item = &'p Pod>) -> i64 {
         let ended: Vec<(Timestamp, bool)> = pods
             .filter(|pod| pod.is_terminal() || self.is_failed(pod))
-            .map(|pod| (ended_at(pod, self.now), pod.status.phase == "Succeeded"))
+            .map(|pod| (ended_at(pod), pod.status.phase == "Succeeded"))
             .collect();
         let last_success = ended.iter().filter(|(_, success)| *success).map(|(at, _)| *at).max();
         let failures: Vec<Timestamp> =

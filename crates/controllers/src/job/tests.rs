@@ -80,3 +80,57 @@ async fn a_job_that_fails_too_often_fails_and_one_that_is_gone_lets_its_pods_go(
     .await;
     context.shutdown.cancel();
 }
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_to_its_pods_a_job_counts_every_end_once() {
+    use rand::seq::IndexedRandom;
+    use rand::{Rng, SeedableRng};
+    for seed in 0..8 {
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+        let api = FakeApi::default();
+        let begun = tokio::time::Instant::now();
+        let start: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let clock = Clock::of(move || start + jiff::SignedDuration::try_from(begun.elapsed()).unwrap());
+        let context = api.context(Options::default(), clock);
+        tokio::spawn(run(Jobs::new(&context), context.shutdown.clone()));
+        let mode = if seed % 2 == 0 { "Indexed" } else { "NonIndexed" };
+        api.put::<Job>(job(json!({"completionMode": mode, "completions": 7, "parallelism": 3, "backoffLimit": 1000})));
+        let (mut succeeded, mut failed) = (0, 0);
+        for _ in 0..4_000 {
+            let all = api.all::<Pod>();
+            let running: Vec<&Pod> =
+                all.iter().filter(|pod| pod.status.is_none() && pod.metadata.deletion_timestamp.is_none()).collect();
+            assert!(running.len() <= 3, "seed {seed}: more than the parallelism");
+            if is(&api, "Complete") {
+                break;
+            }
+            if let Some(name) = running.choose(&mut rng).and_then(|pod| pod.metadata.name.as_deref()) {
+                match rng.random_range(0..6) {
+                    0 => {
+                        succeeded += 1;
+                        api.change::<Pod>("n", name, json!({"status": {"phase": "Succeeded"}}));
+                    }
+                    1 => {
+                        failed += 1;
+                        api.change::<Pod>("n", name, json!({"status": {"phase": "Failed"}}));
+                    }
+                    2 => {
+                        failed += 1;
+                        let options = trireme_client::DeleteOptions::default();
+                        context.client.namespaced::<Pod>("n").delete(name, &options).await.unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(rng.random_range(0..3_000))).await;
+        }
+        let status = api.get::<Job>("n", "work").unwrap().status.unwrap();
+        assert!(is(&api, "Complete"), "seed {seed}: {status:?}");
+        // Pods that still ran when the last completion came were stopped, and count as failed.
+        assert_eq!(status.succeeded, Some(succeeded), "seed {seed}");
+        assert_eq!(succeeded, 7, "seed {seed}");
+        let stopped = status.failed.unwrap_or(0) - failed;
+        assert!((0..=2).contains(&stopped), "seed {seed}: {stopped} more failures than there were");
+        context.shutdown.cancel();
+    }
+}
