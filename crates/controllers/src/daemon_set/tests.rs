@@ -82,3 +82,54 @@ async fn nodes_come_go_and_are_updated_one_after_the_other() {
     assert_eq!(revisions.len(), 2);
     context.shutdown.cancel();
 }
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_meanwhile_every_fitting_node_has_one_pod() {
+    use rand::seq::IndexedRandom;
+    use rand::{Rng, SeedableRng};
+    for seed in 0..6 {
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+        let api = FakeApi::default();
+        let context = api.context(Options::default(), clock_at("2026-01-01T01:00:00Z"));
+        tokio::spawn(run(DaemonSets::new(&context), context.shutdown.clone()));
+        let mut wanted = agent("one");
+        if seed % 2 == 0 {
+            wanted["spec"]["updateStrategy"]["rollingUpdate"] = json!({"maxSurge": 1, "maxUnavailable": 0});
+        }
+        api.put::<DaemonSet>(wanted);
+        let put_node = |name: &str, role: &str| {
+            api.remove::<Node>("", name);
+            api.put::<Node>(json!({"metadata": {"name": name, "labels": {"role": role}}}));
+        };
+        for _ in 0..120 {
+            let pods = api.all::<Pod>();
+            let pod = pods.choose(&mut rng).and_then(|pod| pod.metadata.name.clone());
+            let node = *["a", "b", "c", "d"].choose(&mut rng).unwrap();
+            match (rng.random_range(0..9), pod) {
+                (0, Some(pod)) => api.remove::<Pod>("n", &pod),
+                (1, Some(pod)) => api.change::<Pod>("n", &pod, json!({"status": {"phase": "Failed"}})),
+                (2, _) => api.remove::<Node>("", node),
+                (3 | 4, _) => put_node(node, if rng.random_bool(0.7) { "worker" } else { "server" }),
+                (5, _) => {
+                    let image = *["one", "two"].choose(&mut rng).unwrap();
+                    let template = agent(image)["spec"]["template"].clone();
+                    api.change::<DaemonSet>("n", "agent", json!({"spec": {"template": template}}));
+                }
+                _ => ready_all(&api),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(rng.random_range(0..30))).await;
+        }
+        for (node, role) in [("a", "worker"), ("b", "worker"), ("c", "server"), ("d", "worker")] {
+            put_node(node, role);
+        }
+        api.change::<DaemonSet>("n", "agent", json!({"spec": {"template": agent("last")["spec"]["template"]}}));
+        let last = |node: &str| (node.to_owned(), "last".to_owned());
+        eventually(&format!("seed {seed}"), || {
+            ready_all(&api);
+            let status = api.get::<DaemonSet>("n", "agent").unwrap().status.unwrap_or_default();
+            images(&api) == [last("a"), last("b"), last("d")] && status.number_available == Some(3)
+        })
+        .await;
+        context.shutdown.cancel();
+    }
+}

@@ -68,3 +68,50 @@ async fn a_set_grows_updates_and_shrinks_one_pod_at_a_time() {
     assert_eq!((owner("data-db-2").as_deref(), owner("data-db-0")), (Some("db-2"), None));
     context.shutdown.cancel();
 }
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_meanwhile_the_ordinals_converge() {
+    use rand::seq::IndexedRandom;
+    use rand::{Rng, SeedableRng};
+    for seed in 0..6 {
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+        let api = FakeApi::default();
+        let context = api.context(Options::default(), clock_at("2026-01-01T01:00:00Z"));
+        tokio::spawn(run(StatefulSets::new(&context), context.shutdown.clone()));
+        let mut wanted = db("one", 3);
+        wanted["spec"]["podManagementPolicy"] = json!(if seed % 2 == 0 { "OrderedReady" } else { "Parallel" });
+        api.put::<StatefulSet>(wanted);
+        for _ in 0..120 {
+            let pods = api.all::<Pod>();
+            let pod = pods.choose(&mut rng).and_then(|pod| pod.metadata.name.clone());
+            match (rng.random_range(0..9), pod) {
+                (0, Some(pod)) => api.remove::<Pod>("n", &pod),
+                (1, Some(pod)) => api.change::<Pod>("n", &pod, json!({"status": {"phase": "Failed"}})),
+                (2, _) => {
+                    let replicas = rng.random_range(0..6);
+                    api.change::<StatefulSet>("n", "db", json!({"spec": {"replicas": replicas}}));
+                }
+                (3, _) => {
+                    let image = *["one", "two"].choose(&mut rng).unwrap();
+                    let template = db(image, 0)["spec"]["template"].clone();
+                    api.change::<StatefulSet>("n", "db", json!({"spec": {"template": template}}));
+                }
+                _ => ready_one(&api),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(rng.random_range(0..30))).await;
+        }
+        let last = json!({"spec": {"replicas": 4, "template": db("last", 0)["spec"]["template"]}});
+        api.change::<StatefulSet>("n", "db", last);
+        eventually(&format!("seed {seed}"), || {
+            ready_one(&api);
+            let names: Vec<_> = api.all::<Pod>().into_iter().filter_map(|pod| pod.metadata.name).collect();
+            let status = api.get::<StatefulSet>("n", "db").unwrap().status.unwrap_or_default();
+            names == ["db-0", "db-1", "db-2", "db-3"]
+                && images(&api) == ["last"; 4]
+                && status.ready_replicas == Some(4)
+                && status.current_revision == status.update_revision
+        })
+        .await;
+        context.shutdown.cancel();
+    }
+}
