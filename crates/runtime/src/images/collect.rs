@@ -13,7 +13,9 @@ use super::store::{Store, blocking};
 /// Removes blobs and unpacked layers that no image, container or running work needs.
 pub async fn collect_unused(store: &Arc<Store>) -> Result<Collected> {
     let store = store.clone();
+    let alone = store.collecting.clone().lock_owned().await;
     blocking(move || {
+        let _alone = alone;
         let mut done = Collected::default();
         let (blobs, snapshots) = (store.blobs.list()?, store.snapshots.list()?);
         {

@@ -33,6 +33,8 @@ pub struct Store {
     pub rootfs: RootfsStore,
     /// What is known. Never held across an await.
     pub state: Mutex<State>,
+    /// Held by who collects: one at a time.
+    pub collecting: Arc<Gate<()>>,
     // One fetch or unpacking of the same content at a time.
     gates: Mutex<HashMap<Digest, Weak<Gate<()>>>>,
     _lock: File,
@@ -80,6 +82,7 @@ impl Store {
             snapshots,
             rootfs,
             state: Mutex::new(state),
+            collecting: Arc::new(Gate::new(())),
             gates: Mutex::new(HashMap::new()),
             _lock: lock,
         }))
