@@ -24,7 +24,7 @@ async fn an_image_is_pulled_and_remembered() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let made = small("one", Packing::Gzip);
     registry.put("team/app", "v1", &made);
     let images = open(root.path()).await;
@@ -64,7 +64,7 @@ async fn a_broken_connection_is_gone_on_with_where_it_stopped() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let made = small("cut", Packing::Plain);
     registry.put("app", "v1", &made);
     let path = format!("/v2/app/blobs/{}", Digest::of(&made.layers[1]));
@@ -87,7 +87,7 @@ async fn a_corrupt_layer_is_named_with_both_digests_and_nothing_stays() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let made = small("bad", Packing::Gzip);
     registry.put("app", "v1", &made);
     let (good, mut bad) = (Digest::of(&made.layers[1]), made.layers[1].clone());
@@ -119,7 +119,7 @@ async fn a_layer_that_is_not_what_the_config_promises_is_refused() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let (mut made, other) = (small("a", Packing::Gzip), small("b", Packing::Gzip));
     let manifest: serde_json::Value = serde_json::from_slice(&made.manifest).unwrap();
     let mut swapped = manifest.clone();
@@ -136,7 +136,7 @@ async fn a_layer_that_is_not_what_the_config_promises_is_refused() {
 
 #[tokio::test]
 async fn what_is_missing_is_not_found_and_who_is_away_is_unreachable() {
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let images = open(root.path()).await;
     let error = images.pull(PullRequest::new(registry.name("app:none"))).await.unwrap_err();
     let name = registry.name("app:none");
@@ -162,8 +162,7 @@ async fn tokens_are_fetched_with_credentials_and_not_given_to_others() {
     if !is_root() {
         return;
     }
-    let (root, registry, cdn) =
-        (tempfile::tempdir().unwrap(), FakeRegistry::start().await, FakeRegistry::start().await);
+    let (root, registry, cdn) = (store_dir(), FakeRegistry::start().await, FakeRegistry::start().await);
     let made = small("private", Packing::Gzip);
     registry.put("app", "v1", &made);
     cdn.put("app", "v1", &made);
@@ -197,7 +196,7 @@ async fn an_index_leads_to_this_machine() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let host = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let (ours, other) = (small("ours", Packing::Zstd), small("other", Packing::Gzip));
     registry.put("app", "x", &ours);
@@ -226,7 +225,7 @@ async fn many_pulls_of_one_image_share_one_download() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let made = small("shared", Packing::Gzip);
     registry.put("app", "v1", &made);
     let images = open(root.path()).await;
@@ -243,8 +242,7 @@ async fn mirrors_are_asked_first_and_passed_over_when_they_fail() {
     if !is_root() {
         return;
     }
-    let (root, registry, mirror) =
-        (tempfile::tempdir().unwrap(), FakeRegistry::start().await, FakeRegistry::start().await);
+    let (root, registry, mirror) = (store_dir(), FakeRegistry::start().await, FakeRegistry::start().await);
     let made = small("mirrored", Packing::Gzip);
     registry.put("app", "v1", &made);
     mirror.put("app", "v1", &made);
@@ -266,7 +264,7 @@ async fn a_registry_that_limits_is_waited_for_and_one_that_hangs_is_not() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let made = small("slow", Packing::Gzip);
     registry.put("app", "v1", &made);
     registry.fault("/v2/app/manifests/v1", &[Fault::Status(429, "slow down"), Fault::Status(502, "bad gateway")]);
@@ -285,7 +283,7 @@ async fn a_registry_that_limits_is_waited_for_and_one_that_hangs_is_not() {
 
 #[tokio::test]
 async fn manifests_that_make_no_sense_are_named() {
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let images = open(root.path()).await;
     let garbage: [&[u8]; 5] = [
         b"",
@@ -309,7 +307,7 @@ async fn a_pull_that_is_given_up_is_gone_on_with_by_the_next() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let made = small("given up", Packing::Plain);
     registry.put("app", "v1", &made);
     let path = format!("/v2/app/blobs/{}", Digest::of(&made.layers[1]));
@@ -342,7 +340,7 @@ async fn damage_of_the_local_store_is_healed_by_the_next_pull() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let made = small("damaged here", Packing::Gzip);
     registry.put("app", "v1", &made);
     let name = registry.name("app:v1");

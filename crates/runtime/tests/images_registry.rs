@@ -149,7 +149,7 @@ fn read(path: &Path) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn layers_of_every_packing_come_and_are_mounted() {
     let Some(registry) = Registry::start(false) else { return };
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     for (name, packing) in [("plain", Packing::Plain), ("gzip", Packing::Gzip), ("zstd", Packing::Zstd)] {
         registry.push(&format!("test/{name}"), "v1", &small(name, packing));
@@ -172,7 +172,7 @@ async fn layers_of_every_packing_come_and_are_mounted() {
 async fn a_password_is_wanted_and_taken() {
     let Some(registry) = Registry::start(true) else { return };
     registry.push("private/app", "v1", &small("private", Packing::Gzip));
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     let request = PullRequest::new(registry.name("private/app:v1"));
     let error = images.pull(request.clone()).await.unwrap_err();
@@ -197,7 +197,7 @@ async fn damage_in_the_registry_and_missing_manifests_are_told() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     std::fs::write(&file, &bytes).unwrap();
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     let error = images.pull(PullRequest::new(registry.name("app:v1"))).await.unwrap_err();
     assert!(error.to_string().contains(&format!("expected {digest}, actual {}", Digest::of(&bytes))), "{error}");
@@ -216,7 +216,7 @@ async fn an_index_of_a_registry_is_followed_by_tag_and_digest() {
     registry.push("multi", "other", &other);
     let list = index(&[(&other, "riscv64"), (&ours, host)]);
     registry.push_manifest("multi", "v1", "application/vnd.oci.image.index.v1+json", &list);
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     let image = images.pull(PullRequest::new(registry.name("multi:v1"))).await.unwrap();
     assert_eq!(image.id, Digest::of(&ours.config));
@@ -244,7 +244,7 @@ async fn certificates_are_checked_by_the_configured_authority() {
     let Some(keys) = certificate("IP:127.0.0.1") else { return };
     let Some(registry) = Registry::start_with(false, Some(keys.path())) else { return };
     let pull = async |tls: TlsConfig| {
-        let root = tempfile::tempdir().unwrap();
+        let root = store_dir();
         let config = HostConfig { tls, plain_http: Some(false), ..HostConfig::default() };
         let mut registries = Registries::default();
         registries.configs.insert(registry.address.to_string(), config);
@@ -287,7 +287,7 @@ async fn a_registry_behind_a_proxy_is_reached() {
         let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
         String::from_utf8(head).unwrap()
     });
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let mut registries = Registries::default();
     let tls = TlsConfig { ca_file: Some(keys.path().join("cert.pem")), ..TlsConfig::default() };
     registries.configs.insert("registry.test".into(), HostConfig { tls, ..HostConfig::default() });

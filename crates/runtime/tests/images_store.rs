@@ -60,7 +60,7 @@ async fn an_image_is_built_of_files_and_is_the_same_each_time() {
     if !is_root() {
         return;
     }
-    let (one, two, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, two, source) = (store_dir(), store_dir(), tempfile::tempdir().unwrap());
     std::fs::create_dir(source.path().join("deep")).unwrap();
     std::fs::write(source.path().join("deep/file"), "deep").unwrap();
     std::os::unix::fs::symlink("file", source.path().join("deep/link")).unwrap();
@@ -91,7 +91,7 @@ async fn a_container_keeps_its_layers_and_what_it_wrote() {
     if !is_root() {
         return;
     }
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     let image = images.build(build_request("app", "v1")).await.unwrap();
     let rootfs = images.mount_rootfs("c1", "app").await.unwrap();
@@ -129,7 +129,7 @@ async fn a_volume_of_an_image_is_read_only() {
     if !is_root() {
         return;
     }
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     images.build(build_request("data", "v1")).await.unwrap();
     let volume = images.mount_volume("v1", "data").await.unwrap();
@@ -208,7 +208,7 @@ async fn archives_of_every_kind_are_imported_and_exported_again() {
     if !is_root() {
         return;
     }
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     let (one, two) = (small("one", Packing::Gzip), small("two", Packing::Zstd));
     let archive = layout(&[(&one, "docker.io/library/one:v1"), (&two, "reg.io/two:v1"), (&one, "one:v2")]);
@@ -253,7 +253,7 @@ async fn broken_archives_are_refused_with_a_reason_and_leave_nothing() {
     if !is_root() {
         return;
     }
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     let made = small("x", Packing::Gzip);
     let whole = layout(&[(&made, "x:v1")]);
@@ -291,7 +291,7 @@ async fn tags_move_and_images_are_collected_by_age() {
     if !is_root() {
         return;
     }
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let images = open(root.path()).await;
     for name in ["a", "b", "c", "d"] {
         images.build(build_request(name, &name.repeat(200_000))).await.unwrap();
@@ -322,7 +322,7 @@ async fn collection_and_removal_never_take_what_a_pull_needs() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let shared = tar(&[("shared", &"s".repeat(100_000))]);
     let names: Vec<String> = (0..4)
         .map(|i| {
@@ -368,7 +368,7 @@ async fn collection_and_removal_never_take_what_a_pull_needs() {
 
 #[tokio::test]
 async fn a_store_has_one_owner() {
-    let root = tempfile::tempdir().unwrap();
+    let root = store_dir();
     let first = open(root.path()).await;
     let second = Images::open(ImagesOptions::new(root.path())).await;
     assert!(matches!(second, Err(ImageError::Locked { .. })));
@@ -398,7 +398,7 @@ async fn a_sudden_death_loses_nothing() {
     if !is_root() {
         return;
     }
-    let (root, registry) = (tempfile::tempdir().unwrap(), FakeRegistry::start().await);
+    let (root, registry) = (store_dir(), FakeRegistry::start().await);
     let made = small("killed", Packing::Gzip);
     registry.put("app", "v1", &made);
     let name = registry.name("app:v1");
@@ -455,7 +455,7 @@ proptest::proptest! {
                 }
             }
             archive.truncate(cut);
-            let root = tempfile::tempdir().unwrap();
+            let root = store_dir();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let images = open(root.path()).await;

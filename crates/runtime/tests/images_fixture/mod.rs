@@ -131,6 +131,30 @@ pub fn quick() -> PullLimits {
     }
 }
 
+/// A directory for a store. Dropped, it leaves no mount behind, even when its test failed half way.
+pub struct StoreDir(tempfile::TempDir);
+
+pub fn store_dir() -> StoreDir {
+    StoreDir(tempfile::tempdir().unwrap())
+}
+
+impl StoreDir {
+    pub fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Drop for StoreDir {
+    fn drop(&mut self) {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for path in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
+            if std::path::Path::new(path).starts_with(self.0.path()) {
+                let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+            }
+        }
+    }
+}
+
 pub async fn open(root: &std::path::Path) -> Images {
     Images::open(ImagesOptions { limits: quick(), ..ImagesOptions::new(root) }).await.unwrap()
 }
