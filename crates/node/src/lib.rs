@@ -1,1 +1,25 @@
-//! The node agent: pod workers, probes, status, and the kubelet API.
+//! The node agent: what upstream calls the kubelet.
+//!
+//! [`Node`] registers itself and keeps its lease; every pod that is bound to it gets a worker, a task that compares what
+//! the pod asks for with what the container runtime (over CRI, whichever it is) says, makes one step, and waits for the
+//! next event. What a step is, `plan` decides; `container` and `sandbox` translate pods into CRI's words, `status`
+//! translates back. [`api`] is what the API server calls for logs.
+
+pub mod api;
+mod calls;
+mod config;
+mod container;
+mod cri;
+mod environment;
+mod node;
+mod plan;
+mod probe;
+mod register;
+mod sandbox;
+mod status;
+mod volumes;
+mod worker;
+
+pub use config::NodeConfig;
+pub use cri::Cri;
+pub use node::{Error, Node};

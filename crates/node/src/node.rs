@@ -1,0 +1,254 @@
+//! The node: registers, and gives every pod that is bound to it a worker.
+
+use crate::config::NodeConfig;
+use crate::cri::Cri;
+use crate::register::{self, RuntimeState};
+use crate::worker::{Shared, Worker};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use trireme_client::{Client, Informer, InformerBuilder, Key, Recorder};
+use trireme_cri as cri;
+use trireme_schema::{Value, json};
+
+/// The node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The runtime does not answer.
+    #[error("the container runtime does not answer: {0}")]
+    Runtime(String),
+    /// The API server refuses the node.
+    #[error("cannot register the node {name}: {source}")]
+    Register {
+        /// The node's name.
+        name: String,
+        /// Why.
+        source: trireme_client::Error,
+    },
+    /// A directory cannot be made.
+    #[error("{path}: {source}")]
+    Directory {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A node that runs.
+pub struct Node {
+    tasks: JoinSet<()>,
+}
+
+struct Handle {
+    pod: watch::Sender<Arc<Value>>,
+    changed: Arc<Notify>,
+}
+
+/// How often the runtime is asked how it is, when it tells nothing.
+const RELIST: Duration = Duration::from_secs(30);
+/// A broken stream of events is opened again after this.
+const REOPEN: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// Registers the node and starts to run its pods, until `stop`; pods go on then.
+    ///
+    /// # Errors
+    /// When the runtime does not answer, or the API server refuses the node.
+    pub async fn start(config: NodeConfig, client: Client, cri: Cri, stop: CancellationToken) -> Result<Self, Error> {
+        std::fs::create_dir_all(&config.root).map_err(|source| Error::Directory { path: config.root.clone(), source })?;
+        let state = ask(&cri).await.map_err(Error::Runtime)?;
+        let registered = register::register(&config, &client, &state).await;
+        registered.map_err(|source| Error::Register { name: config.name.clone(), source })?;
+        let mut tasks = JoinSet::new();
+        let (states, seen) = watch::channel(state.clone());
+        tasks.spawn(register::keep(config.clone(), client.clone(), seen, stop.clone()));
+        let services = InformerBuilder::<Service>::all().start(client.clone(), stop.clone());
+        let pods = InformerBuilder::<Pod>::all()
+            .fields(&format!("spec.nodeName={}", config.name))
+            .start(client.clone(), stop.clone());
+        let recorder = Recorder::new(client.clone(), "kubelet", &config.name);
+        let shared = Arc::new(Shared {
+            memory: register::memory(),
+            runtime: state.name,
+            config,
+            client,
+            cri: cri.clone(),
+            recorder,
+            services: services.clone(),
+        });
+        let dirty: Arc<(Mutex<Vec<Key>>, Notify)> = Arc::default();
+        let notes = dirty.clone();
+        pods.subscribe(move |change| {
+            if let Some(entry) = change.latest() {
+                notes.0.lock().push(entry.meta.key.clone());
+                notes.1.notify_one();
+            }
+        });
+        let (events, heard) = tokio::sync::mpsc::channel(1024);
+        tasks.spawn(listen(cri.clone(), events, states, stop.clone()));
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = async { tokio::join!(pods.synced(), services.synced()); } => {}
+            }
+            dispatch(shared, pods, dirty, heard, stop).await;
+        });
+        Ok(Self { tasks })
+    }
+
+    /// Waits until all has ended.
+    pub async fn ended(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// What the runtime is and how it is.
+async fn ask(cri: &Cri) -> Result<RuntimeState, String> {
+    let text = |s: tonic::Status| s.message().to_owned();
+    let version = cri.runtime.clone().version(cri::VersionRequest::default()).await.map_err(text)?.into_inner();
+    let status = cri.runtime.clone().status(cri::StatusRequest { verbose: false }).await.map_err(text)?.into_inner();
+    let conditions = status.status.unwrap_or_default().conditions;
+    let bad = conditions.iter().filter(|c| !c.status);
+    let trouble: Vec<String> = bad
+        .map(|c| match c.r#type.as_str() {
+            "NetworkReady" => format!("container runtime network not ready: NetworkReady=false reason:{} message:{}", c.reason, c.message),
+            kind => format!("container runtime not ready: {kind}=false reason:{} message:{}", c.reason, c.message),
+        })
+        .collect();
+    Ok(RuntimeState { name: version.runtime_name, version: version.runtime_version, trouble: trouble.join(", ") })
+}
+
+/// Hears what happens at the runtime, and how it is. An empty UID stands for all pods.
+async fn listen(
+    cri: Cri,
+    events: tokio::sync::mpsc::Sender<String>,
+    states: watch::Sender<RuntimeState>,
+    stop: CancellationToken,
+) {
+    let look = async |states: &watch::Sender<RuntimeState>| {
+        let new = ask(&cri).await.unwrap_or_else(|why| RuntimeState { trouble: format!("container runtime is down: {why}"), ..states.borrow().clone() });
+        states.send_if_modified(|old| {
+            let changed = old.trouble != new.trouble;
+            *old = new;
+            changed
+        });
+    };
+    loop {
+        let stream = cri.runtime.clone().get_container_events(cri::GetEventsRequest {}).await;
+        if let Ok(stream) = stream {
+            let mut stream = stream.into_inner();
+            // What happened while nobody listened.
+            let _ = events.send(String::new()).await;
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    message = stream.message() => match message {
+                        Ok(Some(event)) => {
+                            let metadata = event.pod_sandbox_status.and_then(|s| s.metadata);
+                            let _ = events.send(metadata.map(|m| m.uid).unwrap_or_default()).await;
+                        }
+                        Ok(None) | Err(_) => break,
+                    },
+                    () = tokio::time::sleep(RELIST) => look(&states).await,
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(REOPEN) => {
+                look(&states).await;
+                let _ = events.send(String::new()).await;
+            }
+        }
+    }
+}
+
+async fn dispatch(
+    shared: Arc<Shared>,
+    pods: Informer<Pod>,
+    dirty: Arc<(Mutex<Vec<Key>>, Notify)>,
+    mut heard: tokio::sync::mpsc::Receiver<String>,
+    stop: CancellationToken,
+) {
+    let mut workers: HashMap<Box<str>, Handle> = HashMap::new();
+    let mut running = JoinSet::new();
+    clean(&shared, &pods).await;
+    loop {
+        let keys = std::mem::take(&mut *dirty.0.lock());
+        for key in keys {
+            let Some(entry) = pods.find(&key) else { continue };
+            let Ok(pod) = json::parse(&entry.bytes) else { continue };
+            let pod = Arc::new(pod);
+            if let Some(handle) = workers.get(&entry.meta.uid)
+                && handle.pod.send(pod.clone()).is_ok()
+            {
+                continue;
+            }
+            let (sender, receiver) = watch::channel(pod);
+            let changed = Arc::new(Notify::new());
+            let worker = Worker::new(shared.clone(), receiver, changed.clone());
+            let uid = entry.meta.uid.clone();
+            running.spawn(async move {
+                worker.run().await;
+                uid
+            });
+            workers.insert(entry.meta.uid.clone(), Handle { pod: sender, changed });
+        }
+        // A pod whose object has gone without us is ended like one that is being deleted.
+        let known: Vec<Box<str>> = pods.list().iter().map(|e| e.meta.uid.clone()).collect();
+        for (uid, handle) in &workers {
+            let pod = handle.pod.borrow().clone();
+            if !known.contains(uid) && pod.at(&["metadata", "deletionTimestamp"]).is_none() {
+                let mut gone = (*pod).clone();
+                gone.set_at(&["metadata", "deletionTimestamp"], trireme_schema::time::now());
+                gone.set_at(&["metadata", "deletionGracePeriodSeconds"], 0);
+                let _ = handle.pod.send(Arc::new(gone));
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {
+                // Letting go of the senders ends the workers; the containers run on.
+                workers.clear();
+                while running.join_next().await.is_some() {}
+                return;
+            }
+            () = dirty.1.notified() => {}
+            event = heard.recv() => match event {
+                Some(uid) if uid.is_empty() => workers.values().for_each(|h| h.changed.notify_one()),
+                Some(uid) => if let Some(handle) = workers.get(uid.as_str()) {
+                    handle.changed.notify_one();
+                },
+                None => return,
+            },
+            Some(ended) = running.join_next() => {
+                if let Ok(uid) = ended {
+                    workers.remove(&uid);
+                }
+            }
+        }
+    }
+}
+
+/// Removes sandboxes of pods that are no longer bound to this node.
+async fn clean(shared: &Arc<Shared>, pods: &Informer<Pod>) {
+    let known: Vec<Box<str>> = pods.list().iter().map(|e| e.meta.uid.clone()).collect();
+    let mut runtime = shared.cri.runtime.clone();
+    let Ok(all) = runtime.list_pod_sandbox(cri::ListPodSandboxRequest { filter: None }).await else { return };
+    for sandbox in all.into_inner().items {
+        let uid = sandbox.metadata.map(|m| m.uid).unwrap_or_default();
+        if known.iter().any(|k| **k == *uid) {
+            continue;
+        }
+        let request = cri::RemovePodSandboxRequest { pod_sandbox_id: sandbox.id };
+        if let Err(status) = runtime.remove_pod_sandbox(request).await {
+            tracing::warn!(%uid, status = %status.message(), "cannot remove what is left of a pod");
+        }
+        crate::volumes::tear_down(&shared.config, &uid);
+    }
+}
