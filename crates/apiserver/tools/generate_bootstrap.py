@@ -46,5 +46,14 @@ for word, name in (("clusterrolebinding", "clusterrolebindings"), ("rolebinding"
         for s in o.get("subjects") or []:
             out.append("  subject %s %s" % (s["kind"], s["name"] if "namespace" not in s else s["namespace"] + "/" + s["name"]))
         out.append("")
+# What Trireme's own components need besides.
+out.append("""clusterrole system:trireme:network
+  allow list,watch core namespaces,nodes,services
+  allow list,watch discovery.k8s.io endpointslices
+
+clusterrolebinding system:trireme:network
+  to ClusterRole system:trireme:network
+  subject User system:trireme:network
+""")
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src", "bootstrap.txt"), "w") as f:
     f.write("\n".join(out))

@@ -75,7 +75,12 @@ async fn answer(cri: &Cri, request: Request<Incoming>) -> Response<Body> {
 }
 
 /// The containers of a name in a pod, the newest first.
-async fn find(cri: &Cri, namespace: &str, pod: &str, container: &str) -> Result<Vec<cri::ContainerStatus>, (StatusCode, String)> {
+async fn find(
+    cri: &Cri,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+) -> Result<Vec<cri::ContainerStatus>, (StatusCode, String)> {
     let failed = |s: tonic::Status| (StatusCode::INTERNAL_SERVER_ERROR, s.message().to_owned());
     let labels = [(label::NAMESPACE, namespace), (label::POD, pod), (label::CONTAINER, container)];
     let label_selector = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -135,7 +140,10 @@ async fn logs(
     let chosen = if flag("previous") { all.get(1) } else { all.first() };
     let Some(status) = chosen.cloned() else {
         let which = if flag("previous") { "previous terminated container" } else { "container" };
-        return Err((StatusCode::BAD_REQUEST, format!("{which} \"{container}\" in pod \"{pod}\" is not available: ContainerCreating")));
+        return Err((
+            StatusCode::BAD_REQUEST,
+            format!("{which} \"{container}\" in pod \"{pod}\" is not available: ContainerCreating"),
+        ));
     };
     let since = match (query.get("sinceSeconds"), query.get("sinceTime")) {
         (Some(seconds), _) => {
@@ -151,7 +159,9 @@ async fn logs(
         stream: query.get("stream").cloned(),
     };
     let tail: Option<usize> = query.get("tailLines").and_then(|n| n.parse().ok());
-    let file = File::open(&status.log_path).await.map_err(|e| (StatusCode::INTERNAL_SERVER_ERROR, format!("{}: {e}", status.log_path)))?;
+    let file = File::open(&status.log_path)
+        .await
+        .map_err(|e| (StatusCode::INTERNAL_SERVER_ERROR, format!("{}: {e}", status.log_path)))?;
     let mut reader = BufReader::new(file);
     let mut first: std::collections::VecDeque<Vec<u8>> = std::collections::VecDeque::new();
     let mut line = String::new();
@@ -167,9 +177,13 @@ async fn logs(
         line.clear();
     }
     let follow = flag("follow");
-    let state = Following { cri: cri.clone(), id: status.id, reader, line, first, wanted, sent: 0, follow, over: false };
-    let pieces = futures::stream::unfold(state, |mut state| async move { state.next().await.map(|piece| (piece, state)) });
-    Ok(BodyExt::boxed(StreamBody::new(SyncStream(std::sync::Mutex::new(pieces.map(|b| Ok::<_, Infallible>(Frame::data(b))).boxed())))))
+    let state =
+        Following { cri: cri.clone(), id: status.id, reader, line, first, wanted, sent: 0, follow, over: false };
+    let pieces =
+        futures::stream::unfold(state, |mut state| async move { state.next().await.map(|piece| (piece, state)) });
+    Ok(BodyExt::boxed(StreamBody::new(SyncStream(std::sync::Mutex::new(
+        pieces.map(|b| Ok::<_, Infallible>(Frame::data(b))).boxed(),
+    )))))
 }
 
 /// A stream behind a lock that is never contended: only the body polls it.

@@ -74,18 +74,28 @@ pub(crate) struct Needs<'a> {
 }
 
 /// Says whether a user that is root may run.
-pub(crate) fn check_user(pod: &Value, container: &Value, image_uid: Option<i64>, image_user: &str) -> Result<(), String> {
-    let own = |field: &str| container.at(&["securityContext", field]).or_else(|| pod.at(&["spec", "securityContext", field]));
+pub(crate) fn check_user(
+    pod: &Value,
+    container: &Value,
+    image_uid: Option<i64>,
+    image_user: &str,
+) -> Result<(), String> {
+    let own =
+        |field: &str| container.at(&["securityContext", field]).or_else(|| pod.at(&["spec", "securityContext", field]));
     if own("runAsNonRoot").and_then(Value::as_bool) != Some(true) {
         return Ok(());
     }
     let name = container.str_at(&["name"]);
     match own("runAsUser").and_then(Value::as_int) {
-        Some(0) => Err(format!("container's runAsUser breaks non-root policy (pod: \"{}\", container: {name})", pod.str_at(&["metadata", "name"]))),
+        Some(0) => Err(format!(
+            "container's runAsUser breaks non-root policy (pod: \"{}\", container: {name})",
+            pod.str_at(&["metadata", "name"])
+        )),
         Some(_) => Ok(()),
-        None if image_uid == Some(0) || (image_uid.is_none() && image_user.is_empty()) => {
-            Err(format!("container has runAsNonRoot and image will run as root (pod: \"{}\", container: {name})", pod.str_at(&["metadata", "name"])))
-        }
+        None if image_uid == Some(0) || (image_uid.is_none() && image_user.is_empty()) => Err(format!(
+            "container has runAsNonRoot and image will run as root (pod: \"{}\", container: {name})",
+            pod.str_at(&["metadata", "name"])
+        )),
         None if image_uid.is_none() => Err(format!(
             "container has runAsNonRoot and image has non-numeric user ({image_user}), cannot verify user is non-root (pod: \"{}\", container: {name})",
             pod.str_at(&["metadata", "name"])

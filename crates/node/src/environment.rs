@@ -73,7 +73,8 @@ pub(crate) fn resource(container: &Value, reference: &Value) -> String {
 /// Bytes of a Secret's key as text.
 pub(crate) fn secret_text(value: &Value) -> String {
     use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
+    let bytes =
+        base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -143,7 +144,11 @@ pub(crate) async fn of_container(
             let (name, optional) = (reference.str_at(&["name"]).to_owned(), reference.bool_at(&["optional"]));
             let Some(found) = object(plural, name, optional).await? else { continue };
             for (key, value) in found.at(&["data"]).and_then(Value::as_object).into_iter().flat_map(Map::iter) {
-                let text = if plural == "secrets" { secret_text(value) } else { value.as_str().unwrap_or_default().to_owned() };
+                let text = if plural == "secrets" {
+                    secret_text(value)
+                } else {
+                    value.as_str().unwrap_or_default().to_owned()
+                };
                 set(&mut known, format!("{prefix}{key}"), text);
             }
         }
@@ -178,8 +183,11 @@ pub(crate) async fn of_container(
             }
         }
     }
-    let mut all: Vec<(String, String)> =
-        services.iter().filter(|(k, _)| !out.iter().any(|(have, _)| have == *k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut all: Vec<(String, String)> = services
+        .iter()
+        .filter(|(k, _)| !out.iter().any(|(have, _)| have == *k))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     all.extend(out);
     Ok(all)
 }

@@ -61,7 +61,8 @@ impl Node {
     /// # Errors
     /// When the runtime does not answer, or the API server refuses the node.
     pub async fn start(config: NodeConfig, client: Client, cri: Cri, stop: CancellationToken) -> Result<Self, Error> {
-        std::fs::create_dir_all(&config.root).map_err(|source| Error::Directory { path: config.root.clone(), source })?;
+        std::fs::create_dir_all(&config.root)
+            .map_err(|source| Error::Directory { path: config.root.clone(), source })?;
         let state = ask(&cri).await.map_err(Error::Runtime)?;
         let registered = register::register(&config, &client, &state).await;
         registered.map_err(|source| Error::Register { name: config.name.clone(), source })?;
@@ -117,7 +118,10 @@ async fn ask(cri: &Cri) -> Result<RuntimeState, String> {
     let bad = conditions.iter().filter(|c| !c.status);
     let trouble: Vec<String> = bad
         .map(|c| match c.r#type.as_str() {
-            "NetworkReady" => format!("container runtime network not ready: NetworkReady=false reason:{} message:{}", c.reason, c.message),
+            "NetworkReady" => format!(
+                "container runtime network not ready: NetworkReady=false reason:{} message:{}",
+                c.reason, c.message
+            ),
             kind => format!("container runtime not ready: {kind}=false reason:{} message:{}", c.reason, c.message),
         })
         .collect();
@@ -132,7 +136,10 @@ async fn listen(
     stop: CancellationToken,
 ) {
     let look = async |states: &watch::Sender<RuntimeState>| {
-        let new = ask(&cri).await.unwrap_or_else(|why| RuntimeState { trouble: format!("container runtime is down: {why}"), ..states.borrow().clone() });
+        let new = ask(&cri).await.unwrap_or_else(|why| RuntimeState {
+            trouble: format!("container runtime is down: {why}"),
+            ..states.borrow().clone()
+        });
         states.send_if_modified(|old| {
             let changed = old.trouble != new.trouble;
             *old = new;

@@ -104,7 +104,8 @@ pub fn plan(pod: &Value, observed: &Observed) -> Vec<Action> {
         }
     }
     for container in main.iter().chain(pod.list_at(&["spec", "ephemeralContainers"])) {
-        let ephemeral = container.get("targetContainerName").is_some() || pod.list_at(&["spec", "ephemeralContainers"]).contains(container);
+        let ephemeral = container.get("targetContainerName").is_some()
+            || pod.list_at(&["spec", "ephemeralContainers"]).contains(container);
         match observed.containers.get(container.str_at(&["name"])) {
             Some(Seen::Running) => {}
             Some(Seen::Exited(code)) if ephemeral || !restarts(policy, *code) => {}

@@ -67,7 +67,10 @@ pub(crate) async fn once(cri: &Cri, id: &str, ip: &str, container: &Value, probe
         if let Some(tcp) = probe.get("tcpSocket") {
             let host = Some(tcp.str_at(&["host"])).filter(|h| !h.is_empty()).unwrap_or(ip);
             let port = port(container, tcp.get("port"))?;
-            return TcpStream::connect((host, port)).await.map(drop).map_err(|e| format!("dial tcp {host}:{port}: {e}"));
+            return TcpStream::connect((host, port))
+                .await
+                .map(drop)
+                .map_err(|e| format!("dial tcp {host}:{port}: {e}"));
         }
         Err("this kind of probe is not supported".to_owned())
     };
@@ -89,7 +92,8 @@ async fn http(ip: &str, container: &Value, get: &Value) -> Result<(), String> {
     }
     let url = format!("http://{host}:{port}{path}");
     let failed = |e: String| format!("Get \"{url}\": {e}");
-    let stream = TcpStream::connect((host, port)).await.map_err(|e| failed(format!("dial tcp {host}:{port}: connect: {e}")))?;
+    let stream =
+        TcpStream::connect((host, port)).await.map_err(|e| failed(format!("dial tcp {host}:{port}: connect: {e}")))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(e.to_string()))?;
     tokio::spawn(connection);

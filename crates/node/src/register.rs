@@ -66,7 +66,8 @@ fn object<const N: usize>(fields: [(&str, &str); N]) -> Value {
 
 fn node_info(config: &NodeConfig, runtime: &RuntimeState) -> Value {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let os = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux").trim_matches('"').to_owned();
+    let os =
+        release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux").trim_matches('"').to_owned();
     let uname = rustix::system::uname();
     let container = format!("{}://{}", runtime.name, runtime.version);
     object([
@@ -90,10 +91,16 @@ fn pressures(config: &NodeConfig) -> [(&'static str, bool, &'static str, &'stati
     let disk = rustix::fs::statvfs(&config.root).map(|s| s.f_bavail as f64 / (s.f_blocks.max(1)) as f64).unwrap_or(1.0);
     let most = first_line("/proc/sys/kernel/pid_max").parse::<f64>().unwrap_or(32_768.0);
     let load = first_line("/proc/loadavg");
-    let used = load.split_whitespace().nth(3).and_then(|t| t.split('/').nth(1)).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
+    let used = load
+        .split_whitespace()
+        .nth(3)
+        .and_then(|t| t.split('/').nth(1))
+        .and_then(|t| t.parse::<f64>().ok())
+        .unwrap_or(0.0);
     let memory = available < 100 << 20;
     let (disk, pids) = (disk < 0.10, used / most > 0.95);
-    let pick = |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| if bad { yes } else { no };
+    let pick =
+        |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| if bad { yes } else { no };
     let m = pick(
         memory,
         ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
@@ -117,7 +124,8 @@ fn conditions(config: &NodeConfig, runtime: &RuntimeState, old: &Value) -> Value
     let mut out = Vec::new();
     let mut condition = |kind: &str, status: &str, reason: &str, message: &str| {
         let before = old.list_at(&["status", "conditions"]).iter().find(|c| c.str_at(&["type"]) == kind);
-        let since = before.filter(|c| c.str_at(&["status"]) == status).map(|c| c.str_at(&["lastTransitionTime"]).to_owned());
+        let since =
+            before.filter(|c| c.str_at(&["status"]) == status).map(|c| c.str_at(&["lastTransitionTime"]).to_owned());
         let mut map = Map::from_iter([
             ("type", kind),
             ("status", status),
@@ -142,8 +150,10 @@ fn conditions(config: &NodeConfig, runtime: &RuntimeState, old: &Value) -> Value
 fn status(config: &NodeConfig, runtime: &RuntimeState, old: &Value) -> Value {
     let mut status = Value::object();
     let ip = config.ip.to_string();
-    let addresses =
-        vec![object([("type", "InternalIP"), ("address", &ip)]), object([("type", "Hostname"), ("address", &config.name)])];
+    let addresses = vec![
+        object([("type", "InternalIP"), ("address", &ip)]),
+        object([("type", "Hostname"), ("address", &config.name)]),
+    ];
     status.set_at(&["addresses"], Value::Array(addresses));
     status.set_at(&["capacity"], resources(config));
     status.set_at(&["allocatable"], resources(config));
@@ -252,7 +262,9 @@ async fn renew(config: &NodeConfig, client: &Client) -> Result<(), Error> {
     lease.set_at(&["spec", "renewTime"], time::micros(Timestamp::now()));
     let path = format!("{all}/{}", config.name);
     match calls::send(client, Method::PATCH, &path, calls::MERGE, &lease).await {
-        Err(error) if error.is_not_found() => calls::send(client, Method::POST, all, calls::JSON, &lease).await.map(drop),
+        Err(error) if error.is_not_found() => {
+            calls::send(client, Method::POST, all, calls::JSON, &lease).await.map(drop)
+        }
         other => other.map(drop),
     }
 }

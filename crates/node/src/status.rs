@@ -159,16 +159,18 @@ pub(crate) fn pod(pod: &Value, whole: &Whole<'_>) -> Value {
     };
     let (init, main, ephemeral) =
         (list("initContainers", true), list("containers", false), list("ephemeralContainers", false));
-    let initialized = init.iter().zip(pod.list_at(&["spec", "initContainers"])).all(|(s, spec)| match spec.str_at(&["restartPolicy"]) {
-        "Always" => s.bool_at(&["started"]),
-        _ => s.bool_at(&["ready"]),
+    let initialized = init.iter().zip(pod.list_at(&["spec", "initContainers"])).all(|(s, spec)| {
+        match spec.str_at(&["restartPolicy"]) {
+            "Always" => s.bool_at(&["started"]),
+            _ => s.bool_at(&["ready"]),
+        }
     }) || main.iter().any(|s| s.get("containerID").is_some());
     let unready: Vec<&str> = main.iter().filter(|s| !s.bool_at(&["ready"])).map(|s| s.str_at(&["name"])).collect();
     let containers_ready = unready.is_empty() && !over;
     let gates = pod.list_at(&["spec", "readinessGates"]).iter().all(|g| {
-        pod.list_at(&["status", "conditions"]).iter().any(|c| {
-            c.str_at(&["type"]) == g.str_at(&["conditionType"]) && c.str_at(&["status"]) == "True"
-        })
+        pod.list_at(&["status", "conditions"])
+            .iter()
+            .any(|c| c.str_at(&["type"]) == g.str_at(&["conditionType"]) && c.str_at(&["status"]) == "True")
     });
     let not_ready = || -> (&str, String) {
         match phase {
@@ -196,10 +198,15 @@ pub(crate) fn pod(pod: &Value, whole: &Whole<'_>) -> Value {
     };
     condition("PodReadyToStartContainers", whole.sandbox && !over, ("", String::new()));
     let completed = over && phase == "Succeeded";
-    let uninitialized: Vec<&str> = init.iter().filter(|s| !s.bool_at(&["ready"])).map(|s| s.str_at(&["name"])).collect();
+    let uninitialized: Vec<&str> =
+        init.iter().filter(|s| !s.bool_at(&["ready"])).map(|s| s.str_at(&["name"])).collect();
     let incomplete = format!("containers with incomplete status: [{}]", uninitialized.join(" "));
     condition("Initialized", initialized || completed, ("ContainersNotInitialized", incomplete));
-    condition("Ready", containers_ready && gates, if containers_ready { ("ReadinessGatesNotReady", String::new()) } else { not_ready() });
+    condition(
+        "Ready",
+        containers_ready && gates,
+        if containers_ready { ("ReadinessGatesNotReady", String::new()) } else { not_ready() },
+    );
     condition("ContainersReady", containers_ready, not_ready());
     condition("PodScheduled", true, ("", String::new()));
     let own = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
@@ -219,7 +226,9 @@ pub(crate) fn pod(pod: &Value, whole: &Whole<'_>) -> Value {
     if let Some(generation) = pod.at(&["metadata", "generation"]) {
         map.insert("observedGeneration", generation.clone());
     }
-    for (field, list) in [("initContainerStatuses", init), ("containerStatuses", main), ("ephemeralContainerStatuses", ephemeral)] {
+    for (field, list) in
+        [("initContainerStatuses", init), ("containerStatuses", main), ("ephemeralContainerStatuses", ephemeral)]
+    {
         if !list.is_empty() {
             map.insert(field, Value::Array(list));
         }

@@ -25,7 +25,9 @@ pub(crate) fn path(config: &NodeConfig, pod: &Value, volume: &Value) -> Option<P
     if let Some(host) = volume.get("hostPath") {
         return Some(PathBuf::from(host.str_at(&["path"])));
     }
-    let kind = ["emptyDir", "configMap", "secret", "projected", "downwardAPI"].into_iter().find(|k| volume.get(k).is_some())?;
+    let kind = ["emptyDir", "configMap", "secret", "projected", "downwardAPI"]
+        .into_iter()
+        .find(|k| volume.get(k).is_some())?;
     let dir = pod_dir(config, pod.str_at(&["metadata", "uid"]));
     Some(dir.join("volumes").join(format!("kubernetes.io~{kind}")).join(volume.str_at(&["name"])))
 }
@@ -79,7 +81,8 @@ fn empty_dir(path: &Path, spec: &Value, group: Option<u32>) -> std::io::Result<(
     }
     fs::create_dir_all(path)?;
     if spec.str_at(&["medium"]) == "Memory" {
-        let limit = spec.at(&["sizeLimit"]).and_then(Value::as_str).and_then(|t| t.parse::<trireme_schema::Quantity>().ok());
+        let limit =
+            spec.at(&["sizeLimit"]).and_then(Value::as_str).and_then(|t| t.parse::<trireme_schema::Quantity>().ok());
         let data = limit.map_or_else(String::new, |q| format!("size={}", q.value()));
         let data = std::ffi::CString::new(data)?;
         rustix::mount::mount("tmpfs", path, "tmpfs", rustix::mount::MountFlags::empty(), Some(data.as_c_str()))?;
@@ -110,7 +113,13 @@ fn pick(source: &Value, data: &BTreeMap<String, Vec<u8>>, mode: u32, out: &mut F
     Ok(())
 }
 
-async fn keys(client: &Client, namespace: &str, plural: &str, name: &str, optional: bool) -> Result<BTreeMap<String, Vec<u8>>, String> {
+async fn keys(
+    client: &Client,
+    namespace: &str,
+    plural: &str,
+    name: &str,
+    optional: bool,
+) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let found = match calls::get(client, &format!("/api/v1/namespaces/{namespace}/{plural}/{name}")).await {
         Ok(found) => found,
         Err(error) if error.is_not_found() && optional => return Ok(BTreeMap::new()),
@@ -152,10 +161,12 @@ async fn files(client: &Client, pod: &Value, volume: &Value) -> Result<Files, St
     let mode = |source: &Value| source.int_at(&["defaultMode"]).map_or(0o644, |m| m as u32);
     let mut out = Files::new();
     if let Some(source) = volume.get("configMap") {
-        let data = keys(client, namespace, "configmaps", source.str_at(&["name"]), source.bool_at(&["optional"])).await?;
+        let data =
+            keys(client, namespace, "configmaps", source.str_at(&["name"]), source.bool_at(&["optional"])).await?;
         pick(source, &data, mode(source), &mut out)?;
     } else if let Some(source) = volume.get("secret") {
-        let data = keys(client, namespace, "secrets", source.str_at(&["secretName"]), source.bool_at(&["optional"])).await?;
+        let data =
+            keys(client, namespace, "secrets", source.str_at(&["secretName"]), source.bool_at(&["optional"])).await?;
         pick(source, &data, mode(source), &mut out)?;
     } else if let Some(source) = volume.get("downwardAPI") {
         downward(pod, source.list_at(&["items"]), mode(source), &mut out);
@@ -241,7 +252,8 @@ fn write(dir: &Path, files: &Files, group: Option<u32>) -> std::io::Result<()> {
     let _ = fs::remove_file(&turning);
     symlink(&stamp, &turning)?;
     fs::rename(&turning, &current)?;
-    let mut tops: Vec<PathBuf> = files.keys().filter_map(|p| p.components().next().map(|c| PathBuf::from(c.as_os_str()))).collect();
+    let mut tops: Vec<PathBuf> =
+        files.keys().filter_map(|p| p.components().next().map(|c| PathBuf::from(c.as_os_str()))).collect();
     tops.dedup();
     for top in &tops {
         let link = dir.join(top);

@@ -217,7 +217,8 @@ impl Worker {
         let selector = HashMap::from([(label::UID.to_owned(), uid.to_owned())]);
         let mut runtime = self.shared.cri.runtime.clone();
         let filter = cri::PodSandboxFilter { label_selector: selector.clone(), ..cri::PodSandboxFilter::default() };
-        let sandboxes = runtime.list_pod_sandbox(cri::ListPodSandboxRequest { filter: Some(filter) }).await.map_err(grpc)?;
+        let sandboxes =
+            runtime.list_pod_sandbox(cri::ListPodSandboxRequest { filter: Some(filter) }).await.map_err(grpc)?;
         let sandboxes = sandboxes.into_inner().items;
         let newest = sandboxes.iter().max_by_key(|s| s.created_at);
         self.attempt = newest.and_then(|s| s.metadata.as_ref()).map_or(0, |m| m.attempt + 1);
@@ -227,7 +228,8 @@ impl Worker {
             && self.ips.is_empty()
         {
             let request = cri::PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };
-            let status = runtime.pod_sandbox_status(request).await.map_err(grpc)?.into_inner().status.unwrap_or_default();
+            let status =
+                runtime.pod_sandbox_status(request).await.map_err(grpc)?.into_inner().status.unwrap_or_default();
             let network = status.network.unwrap_or_default();
             let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|i| i.ip));
             self.ips = all.filter(|ip| !ip.is_empty()).collect();
@@ -236,11 +238,14 @@ impl Worker {
             }
         }
         // Sandboxes that were before are of no use.
-        for old in sandboxes.iter().filter(|s| Some(&s.id) != self.sandbox.as_ref() && newest.is_some_and(|n| n.id != s.id)) {
+        for old in
+            sandboxes.iter().filter(|s| Some(&s.id) != self.sandbox.as_ref() && newest.is_some_and(|n| n.id != s.id))
+        {
             let _ = runtime.remove_pod_sandbox(cri::RemovePodSandboxRequest { pod_sandbox_id: old.id.clone() }).await;
         }
         let filter = cri::ContainerFilter { label_selector: selector, ..cri::ContainerFilter::default() };
-        let containers = runtime.list_containers(cri::ListContainersRequest { filter: Some(filter) }).await.map_err(grpc)?;
+        let containers =
+            runtime.list_containers(cri::ListContainersRequest { filter: Some(filter) }).await.map_err(grpc)?;
         let mut by_name: BTreeMap<String, Vec<cri::Container>> = BTreeMap::new();
         for container in containers.into_inner().containers {
             let name = container.labels.get(label::CONTAINER).cloned().unwrap_or_default();
@@ -270,7 +275,8 @@ impl Worker {
                 let spec = spec_of(pod, &name);
                 let verdicts = self.verdicts.lock();
                 note.started = running
-                    && (spec.is_none_or(|s| s.get("startupProbe").is_none()) || verdicts.started.get(&status.id) == Some(&true));
+                    && (spec.is_none_or(|s| s.get("startupProbe").is_none())
+                        || verdicts.started.get(&status.id) == Some(&true));
                 let probed = spec.is_some_and(|s| s.get("readinessProbe").is_some());
                 note.ready = note.started && (!probed || verdicts.ready.get(&status.id) == Some(&true));
                 drop(verdicts);
@@ -318,7 +324,18 @@ impl Worker {
         if let Some(pause) = self.pause(name, ended.as_ref()) {
             let text = crash_text(pod, name, self.pauses.get(name).map_or(FIRST_PAUSE, |p| p.length));
             self.notes.entry(name.to_owned()).or_default().waiting = Some(("CrashLoopBackOff".into(), text.clone()));
-            self.event(pod, name, EventKind::Warning, "BackOff", format!("Back-off restarting failed container {name} in pod {}_{}({})", pod.str_at(&["metadata", "name"]), pod.str_at(&["metadata", "namespace"]), pod.str_at(&["metadata", "uid"])));
+            self.event(
+                pod,
+                name,
+                EventKind::Warning,
+                "BackOff",
+                format!(
+                    "Back-off restarting failed container {name} in pod {}_{}({})",
+                    pod.str_at(&["metadata", "name"]),
+                    pod.str_at(&["metadata", "namespace"]),
+                    pod.str_at(&["metadata", "uid"])
+                ),
+            );
             let _ = self.report(pod).await;
             return Err(Some(pause));
         }
@@ -419,7 +436,8 @@ impl Worker {
         };
         let mut runtime = self.shared.cri.runtime.clone();
         let created = runtime.create_container(request).await;
-        let id = created.map_err(|s| ("CreateContainerError".to_owned(), s.message().to_owned()))?.into_inner().container_id;
+        let id =
+            created.map_err(|s| ("CreateContainerError".to_owned(), s.message().to_owned()))?.into_inner().container_id;
         self.event(pod, name, EventKind::Normal, "Created", "Container created");
         let started = runtime.start_container(cri::StartContainerRequest { container_id: id.clone() }).await;
         started.map_err(|s| ("RunContainerError".to_owned(), s.message().to_owned()))?;
@@ -454,7 +472,8 @@ impl Worker {
         let policy = spec.str_at(&["imagePullPolicy"]);
         let mut images = self.shared.cri.images.clone();
         let image = cri::ImageSpec { image: wanted.to_owned(), ..cri::ImageSpec::default() };
-        let find = |mut images: trireme_cri::image_service_client::ImageServiceClient<tonic::transport::Channel>, image: cri::ImageSpec| async move {
+        let find = |mut images: trireme_cri::image_service_client::ImageServiceClient<tonic::transport::Channel>,
+                    image: cri::ImageSpec| async move {
             let request = cri::ImageStatusRequest { image: Some(image), verbose: false };
             images.image_status(request).await.map(|a| a.into_inner().image)
         };
@@ -462,7 +481,13 @@ impl Worker {
         let here = find(images.clone(), image.clone()).await.map_err(inspect)?;
         match (here, policy) {
             (Some(here), "IfNotPresent" | "Never") => {
-                self.event(pod, name, EventKind::Normal, "Pulled", format!("Container image \"{wanted}\" already present on machine"));
+                self.event(
+                    pod,
+                    name,
+                    EventKind::Normal,
+                    "Pulled",
+                    format!("Container image \"{wanted}\" already present on machine"),
+                );
                 return Ok(here);
             }
             (None, "Never") => {
@@ -481,8 +506,17 @@ impl Worker {
             return Err(("ErrImagePull".into(), why));
         }
         let took = begun.elapsed();
-        self.event(pod, name, EventKind::Normal, "Pulled", format!("Successfully pulled image \"{wanted}\" in {took:.3?}"));
-        find(images, image).await.map_err(inspect)?.ok_or_else(|| ("ErrImagePull".into(), "the image is gone again".into()))
+        self.event(
+            pod,
+            name,
+            EventKind::Normal,
+            "Pulled",
+            format!("Successfully pulled image \"{wanted}\" in {took:.3?}"),
+        );
+        find(images, image)
+            .await
+            .map_err(inspect)?
+            .ok_or_else(|| ("ErrImagePull".into(), "the image is gone again".into()))
     }
 
     /// Credentials from the pod's `imagePullSecrets` for an image's registry.
@@ -562,9 +596,16 @@ impl Worker {
     async fn end_failed(&mut self, pod: &Value) {
         let failed: Vec<(String, String)> = self.verdicts.lock().failed.drain().collect();
         for (id, message) in failed {
-            let name = self.notes.iter().find(|(_, n)| n.current.as_ref().is_some_and(|c| c.id == id)).map(|(n, _)| n.clone());
+            let name =
+                self.notes.iter().find(|(_, n)| n.current.as_ref().is_some_and(|c| c.id == id)).map(|(n, _)| n.clone());
             let Some(name) = name else { continue };
-            self.event(pod, &name, EventKind::Normal, "Killing", format!("Container {name} {message}, will be restarted"));
+            self.event(
+                pod,
+                &name,
+                EventKind::Normal,
+                "Killing",
+                format!("Container {name} {message}, will be restarted"),
+            );
             let request = cri::StopContainerRequest { container_id: id, timeout: grace(pod) };
             let _ = self.shared.cri.runtime.clone().stop_container(request).await;
         }
@@ -581,7 +622,8 @@ impl Worker {
             .filter(|(_, c)| c.state() == cri::ContainerState::ContainerRunning)
             .map(|(name, c)| (name, c.id.clone()))
             .collect();
-        let sidecar = |name: &str| pod.list_at(&["spec", "initContainers"]).iter().position(|c| c.str_at(&["name"]) == name);
+        let sidecar =
+            |name: &str| pod.list_at(&["spec", "initContainers"]).iter().position(|c| c.str_at(&["name"]) == name);
         let (mut sidecars, main): (Vec<_>, Vec<_>) = running.into_iter().partition(|(name, _)| sidecar(name).is_some());
         let first = !self.stopping;
         self.stopping = true;
@@ -636,7 +678,13 @@ impl Worker {
             match tokio::time::timeout_at(deadline, self.hook(id, spec, hook)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(why)) => {
-                    self.event(pod, name, EventKind::Warning, "FailedPreStopHook", format!("PreStopHook failed: {why}"));
+                    self.event(
+                        pod,
+                        name,
+                        EventKind::Warning,
+                        "FailedPreStopHook",
+                        format!("PreStopHook failed: {why}"),
+                    );
                 }
                 Err(_) => {}
             }
@@ -725,7 +773,13 @@ fn crash_text(pod: &Value, name: &str, length: Duration) -> String {
 }
 
 /// What a container left in its termination file, or the end of its log.
-fn last_words(config: &NodeConfig, pod: &Value, spec: Option<&Value>, name: &str, status: &cri::ContainerStatus) -> String {
+fn last_words(
+    config: &NodeConfig,
+    pod: &Value,
+    spec: Option<&Value>,
+    name: &str,
+    status: &cri::ContainerStatus,
+) -> String {
     const MOST: usize = 4096;
     let attempt = status.metadata.as_ref().map_or(0, |m| m.attempt);
     let bytes = std::fs::read(container::termination_file(config, pod, name, attempt)).unwrap_or_default();

@@ -12,7 +12,7 @@ use trireme_apiserver::kubelet::{Direct, Kubelets};
 use trireme_apiserver::{ApiServer, Config, User, listener};
 use trireme_client::{Client, Credentials, Informers, Kubeconfig};
 use trireme_controllers::{Clock, Controllers, Options};
-use trireme_pki::{ClusterPki, Role, ServingNames, certificates};
+use trireme_pki::{Authority, ClusterPki, Role, ServingNames, certificates};
 use trireme_scheduler::{Scheduler, SchedulerConfig};
 use trireme_store::Store;
 
@@ -73,6 +73,9 @@ impl ControlPlane {
             cluster_cidrs: vec![args.cluster_cidr.to_string().parse()?],
             service_cidrs: vec![args.service_cidr.to_string()],
             root_ca: pki.server_ca.certificate().to_owned(),
+            service_account_key: Some(pki.service_account_key.clone()),
+            client_signer: Some(Arc::new(same(&pki.client_ca)?)),
+            serving_signer: Some(Arc::new(same(&pki.server_ca)?)),
             ..Options::default()
         };
         tasks.push(Controllers::start(options, controller, informers.clone(), Clock::system(), stop.clone()));
@@ -113,6 +116,32 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// A client of this server that acts as a user.
+    pub fn client(&self, user: User, agent: &str) -> Client {
+        Client::new(Arc::new(self.server.transport(user)), agent)
+    }
+
+    /// Makes the service by which pods know cluster DNS.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn publish_dns(&self, address: IpAddr) -> Result<(), Failure> {
+        let client = self.client(User::new("system:apiserver", &["system:masters"]), "trireme");
+        let service = serde_json::json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "kube-dns", "labels": {
+                "k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS", "kubernetes.io/cluster-service": "true"}},
+            "spec": {"clusterIP": address.to_string(), "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]}
+        });
+        let services = client.namespaced::<k8s_openapi::api::core::v1::Service>("kube-system");
+        let failed = |error: trireme_client::Error| format!("cannot make the DNS service: {error}");
+        if services.find("kube-dns").await.map_err(failed)?.is_none() {
+            services.create(&service).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Waits until all tasks have ended.
     pub async fn ended(self) {
         for task in self.tasks {
@@ -120,6 +149,11 @@ impl ControlPlane {
             let _ = task.await;
         }
     }
+}
+
+/// An authority once more, for who needs one of his own.
+fn same(authority: &Authority) -> Result<Authority, Failure> {
+    Ok(Authority::load(authority.certificate().to_owned(), authority.key().to_owned())?)
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

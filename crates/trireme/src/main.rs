@@ -6,10 +6,13 @@ mod cli;
 mod config;
 mod control_plane;
 mod instance;
+mod node;
+mod pod_network;
 mod ports;
 mod print;
 mod progress;
 mod serve;
+mod services;
 mod version;
 
 use clap::{CommandFactory, Parser};
@@ -21,6 +24,10 @@ use std::process::ExitCode;
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == node::SHIM) {
+        return shim(args.next());
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -28,6 +35,15 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "trireme: {failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Becomes the shim of a pod: no threads, no runtime, no command line.
+fn shim(dir: Option<std::ffi::OsString>) -> ExitCode {
+    let dir = std::path::PathBuf::from(dir.unwrap_or_default());
+    match trireme_runtime::shim::run(&dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

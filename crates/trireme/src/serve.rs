@@ -4,11 +4,13 @@ use crate::Failure;
 use crate::cli::{Common, Server, Uninstall};
 use crate::control_plane::{ControlPlane, KUBECONFIG};
 use crate::instance::Instance;
+use crate::node::{self, Cluster, LocalNode};
 use crate::progress::Progress;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use trireme_apiserver::User;
 use trireme_telemetry::LogConfig;
 
 /// Runs until it is told to stop.
@@ -25,6 +27,26 @@ pub fn run(common: &Common, args: &Server, demo: bool) -> Result<(), Failure> {
         let stop = CancellationToken::new();
         let plane = ControlPlane::start(&instance, args, &stop).await?;
         progress.done(&format!("API server at {}", plane.url));
+        let dns =
+            args.cluster_dns.or_else(|| args.service_cidr.nth(10)).ok_or("--service-cidr is too small for DNS")?;
+        plane.publish_dns(dns).await?;
+        let mut node = None;
+        if !args.disable.iter().any(|d| d == "node") {
+            let name = node::name(&args.node);
+            let user = User::new(&format!("system:node:{name}"), &["system:nodes"]);
+            let cluster = Cluster {
+                cluster_cidr: args.cluster_cidr.to_string(),
+                service_cidr: args.service_cidr.to_string(),
+                dns,
+                domain: args.cluster_domain.clone(),
+                server_ca: &plane.pki.server_ca,
+                client_ca: plane.pki.client_ca.certificate().to_owned(),
+            };
+            let client = plane.client(user, "kubelet");
+            let network = plane.client(User::new("system:trireme:network", &[]), "trireme-network");
+            node = Some(LocalNode::start(&instance, &args.node, &cluster, client, network, &stop).await?);
+            progress.done(&format!("Node {name}"));
+        }
         let kubeconfig = instance.path(KUBECONFIG);
         progress.say(&format!("\n  export KUBECONFIG={}\n  kubectl get all -A\n", kubeconfig.display()));
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -34,6 +56,9 @@ pub fn run(common: &Common, args: &Server, demo: bool) -> Result<(), Failure> {
         }
         progress.say("stopping");
         stop.cancel();
+        if let Some(node) = node {
+            node.ended().await;
+        }
         plane.ended().await;
         Ok(())
     })

@@ -153,6 +153,11 @@ pub(super) fn allows(server: &ApiServer, user: &User, action: &Action) -> bool {
     allowed
 }
 
+/// Whether a cluster role lets an action pass.
+pub(super) fn role_allows(server: &ApiServer, role: &str, action: &Action) -> bool {
+    role_rules(server, "ClusterRole", "", role).is_some_and(|rules| rules.iter().any(|rule| rule.allows(action)))
+}
+
 /// All rules that hold for a user in a namespace.
 pub fn rules_of(server: &ApiServer, user: &User, namespace: &str) -> Vec<Rule> {
     let mut all = Vec::new();

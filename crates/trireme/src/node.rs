@@ -1,0 +1,213 @@
+//! Wires runtime, network and node agent.
+
+use crate::cli;
+use crate::instance::Instance;
+use crate::pod_network::{PodNetwork, PodNetworkConfig};
+use crate::{Failure, address, version};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use trireme_client::Client;
+use trireme_cri::image_service_server::ImageServiceServer;
+use trireme_cri::runtime_service_server::RuntimeServiceServer;
+use trireme_node::{Cri, Node, NodeConfig, api};
+use trireme_pki::{Authority, Purpose, Subject, certificates};
+use trireme_runtime::images::{Images, ImagesOptions};
+use trireme_runtime::{Config, Runtime, Services, ShimCommand};
+
+/// The hidden subcommand by which the binary becomes a shim.
+pub const SHIM: &str = "__shim";
+
+/// What a node needs to know of its cluster.
+pub struct Cluster<'a> {
+    /// Addresses of pods.
+    pub cluster_cidr: String,
+    /// Addresses of services.
+    pub service_cidr: String,
+    /// The address of cluster DNS.
+    pub dns: IpAddr,
+    /// The cluster's domain.
+    pub domain: String,
+    /// Signs the node's serving certificate.
+    pub server_ca: &'a Authority,
+    /// PEM of the authority of clients.
+    pub client_ca: String,
+}
+
+/// The node of this machine, running.
+pub struct LocalNode {
+    node: Node,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// The node's name.
+pub fn name(args: &cli::Node) -> String {
+    args.node_name.clone().unwrap_or_else(address::host_name)
+}
+
+fn pair(text: &str, what: &str) -> Result<(String, String), Failure> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{what} {text:?} is not KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl LocalNode {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// One line that says what to do.
+    pub async fn start(
+        instance: &Instance,
+        args: &cli::Node,
+        cluster: &Cluster<'_>,
+        client: Client,
+        network_client: Client,
+        stop: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("a node needs root (namespaces, mounts, cgroups); use sudo, or --disable node".into());
+        }
+        let ip = args.node_ip.unwrap_or_else(address::of_default_route);
+        let name = name(args);
+        let mut tasks = Vec::new();
+        let network = PodNetwork::new(PodNetworkConfig {
+            instance: instance.id().parse()?,
+            dir: instance.path("run"),
+            node: (name.clone(), ip),
+            cluster_cidr: cluster.cluster_cidr.parse()?,
+            service_cidr: cluster.service_cidr.parse()?,
+            dns: cluster.dns,
+            domain: cluster.domain.clone(),
+            resolv_conf: args.resolv_conf.clone(),
+        });
+        let keeper = network.clone().run(network_client, stop.clone());
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = keeper.await {
+                tracing::error!(%error, "the pod network does not work");
+            }
+        }));
+        let socket = match &args.container_runtime_endpoint {
+            Some(endpoint) => PathBuf::from(endpoint.trim_start_matches("unix://")),
+            None => {
+                let socket = instance.path("cri.sock");
+                tasks.push(serve_runtime(instance, network, socket.clone(), stop).await?);
+                socket
+            }
+        };
+        let cri = Cri::connect(&socket)
+            .await
+            .map_err(|e| format!("cannot reach the container runtime at {}: {e}", socket.display()))?;
+
+        let listener = match TcpListener::bind((ip, args.kubelet_port)).await {
+            Ok(listener) => listener,
+            // Another cluster's node is there; the port is published with the node, so any will do.
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => TcpListener::bind((ip, 0)).await?,
+            Err(error) => return Err(format!("cannot listen on {ip}:{}: {error}", args.kubelet_port).into()),
+        };
+        let port = listener.local_addr()?.port();
+        tasks.push(tokio::spawn(api::serve(cri.clone(), listener, tls(cluster, &name, ip)?, stop.clone())));
+        let labels = args.node_label.iter().map(|l| pair(l, "--node-label")).collect::<Result<_, _>>()?;
+        let mut taints = Vec::new();
+        for text in &args.node_taint {
+            let (rest, effect) =
+                text.rsplit_once(':').ok_or_else(|| format!("--node-taint {text:?} is not KEY=VALUE:EFFECT"))?;
+            let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+            taints.push((key.to_owned(), value.to_owned(), effect.to_owned()));
+        }
+        let config = NodeConfig {
+            name,
+            ip,
+            port,
+            root: instance.path("node"),
+            labels,
+            taints,
+            max_pods: args.max_pods,
+            cluster_dns: vec![cluster.dns],
+            cluster_domain: cluster.domain.clone(),
+            resolv_conf: args.resolv_conf.clone(),
+            version: format!("{}+trireme{}", version::KUBERNETES, version::TRIREME),
+            cgroup: cgroup(instance),
+        };
+        let node = Node::start(config, client, cri, stop.clone()).await?;
+        Ok(Self { node, tasks })
+    }
+
+    /// Waits until all has ended.
+    pub async fn ended(self) {
+        self.node.ended().await;
+        for task in self.tasks {
+            // A task that panicked has said so in the log.
+            let _ = task.await;
+        }
+    }
+}
+
+/// The control group above all pods of an instance.
+pub fn cgroup(instance: &Instance) -> String {
+    format!("trireme-{}", instance.id())
+}
+
+/// Opens the embedded runtime, and serves it on its socket.
+async fn serve_runtime(
+    instance: &Instance,
+    network: Arc<PodNetwork>,
+    socket: PathBuf,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>, Failure> {
+    let images = Images::open(ImagesOptions::new(instance.path("images"))).await?;
+    let config = Config {
+        root: instance.path("runtime"),
+        shim: ShimCommand { program: std::env::current_exe()?, args: vec![SHIM.to_owned()] },
+        cgroup: cgroup(instance),
+        version: version::TRIREME.to_owned(),
+    };
+    let runtime = Runtime::open(config, images, network).await?;
+    let services = Services::new(runtime, "");
+    match std::fs::remove_file(&socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(format!("cannot remove {}: {error}", socket.display()).into());
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(&socket).map_err(|e| format!("cannot listen on {}: {e}", socket.display()))?;
+    let stop = stop.clone();
+    Ok(tokio::spawn(async move {
+        /// Calls that are under way may take this long when Trireme stops; what they started goes on.
+        const DRAIN: Duration = Duration::from_secs(5);
+        let server = tonic::transport::Server::builder()
+            .add_service(RuntimeServiceServer::new(services.clone()))
+            .add_service(ImageServiceServer::new(services))
+            .serve_with_incoming(UnixListenerStream::new(listener));
+        tokio::select! {
+            result = server => if let Err(error) = result {
+                tracing::error!(%error, "the runtime's socket is not served any more");
+            },
+            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
+        }
+    }))
+}
+
+/// The node's own certificate, and whom it answers.
+fn tls(cluster: &Cluster<'_>, name: &str, ip: IpAddr) -> Result<Arc<rustls::ServerConfig>, Failure> {
+    const LIFE: Duration = Duration::from_secs(365 * 86_400);
+    let subject = Subject::new(&format!("system:node:{name}"), &["system:nodes"]);
+    let purpose = Purpose::Server { names: vec![name.to_owned()], addresses: vec![ip] };
+    let identity = cluster.server_ca.issue(&subject, &purpose, LIFE)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&cluster.client_ca, "the client CA")? {
+        roots.add(certificate)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.chain()?, identity.private_key()?)?;
+    Ok(Arc::new(config))
+}
