@@ -23,3 +23,4 @@ mod worker;
 pub use config::NodeConfig;
 pub use cri::Cri;
 pub use node::{Error, Node};
+pub use volumes::tear_down_all;

@@ -275,15 +275,23 @@ fn write(dir: &Path, files: &Files, group: Option<u32>) -> std::io::Result<()> {
 
 /// Removes a pod's directory, and what is mounted below it.
 pub(crate) fn tear_down(config: &NodeConfig, uid: &str) {
-    let dir = pod_dir(config, uid);
+    remove(&pod_dir(config, uid));
+}
+
+/// Removes the directories of all pods of a node whose pods are gone; `root` is the node's directory.
+pub fn tear_down_all(root: &Path) {
+    remove(&root.join("pods"));
+}
+
+fn remove(dir: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for line in mounts.lines().rev() {
-        let Some(at) = line.split(' ').nth(1).map(PathBuf::from).filter(|at| at.starts_with(&dir)) else { continue };
+        let Some(at) = line.split(' ').nth(1).map(PathBuf::from).filter(|at| at.starts_with(dir)) else { continue };
         if let Err(error) = rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH) {
             tracing::warn!(path = %at.display(), %error, "cannot unmount a volume");
         }
     }
-    match fs::remove_dir_all(&dir) {
+    match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             tracing::warn!(path = %dir.display(), %error, "cannot remove a pod's directory");
         }

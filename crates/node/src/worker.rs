@@ -170,7 +170,10 @@ impl Worker {
             if self.sandbox.is_some() {
                 self.stop_sandbox().await?;
             }
-            self.report(pod).await?;
+            // When the runtime knows its containers no more, what was written of them stays.
+            if !self.notes.is_empty() {
+                self.report(pod).await?;
+            }
             return Ok(Some(RESYNC));
         }
         let mut wait = RESYNC;
@@ -322,6 +325,10 @@ impl Worker {
         let note = self.notes.entry(name.to_owned()).or_default();
         let ended = note.current.as_ref().filter(|c| c.state() == cri::ContainerState::ContainerExited).cloned();
         if let Some(pause) = self.pause(name, ended.as_ref()) {
+            if ended.is_none() {
+                // It never ran: what it waits for has been told.
+                return Err(Some(pause));
+            }
             let text = crash_text(pod, name, self.pauses.get(name).map_or(FIRST_PAUSE, |p| p.length));
             self.notes.entry(name.to_owned()).or_default().waiting = Some(("CrashLoopBackOff".into(), text.clone()));
             self.event(
@@ -346,8 +353,7 @@ impl Worker {
                 Ok(())
             }
             Err((reason, message)) => {
-                let kind = if reason == "ErrImagePull" || reason == "ImagePullBackOff" { "Failed" } else { "Failed" };
-                self.event(pod, name, EventKind::Warning, kind, format!("Error: {message}"));
+                self.event(pod, name, EventKind::Warning, "Failed", format!("Error: {message}"));
                 let pulled = matches!(reason.as_str(), "ErrImagePull");
                 self.notes.entry(name.to_owned()).or_default().waiting = Some((reason, message));
                 let _ = self.report(pod).await;

@@ -814,6 +814,19 @@ impl Runtime {
         self.cgroups.usage(&pod_group(&self.config.cgroup, &sandbox.config))
     }
 
+    /// Stops and removes all sandboxes, and the groups above them.
+    ///
+    /// # Errors
+    /// The first that cannot be removed; the others are tried all the same.
+    pub async fn remove_all(&self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for sandbox in self.sandboxes() {
+            result = result.and(self.remove_sandbox(&sandbox.id).await);
+        }
+        self.cgroups.remove(&self.config.cgroup);
+        result
+    }
+
     /// The network namespace of a sandbox, for who forwards ports into it; `None` is the host's.
     ///
     /// # Errors

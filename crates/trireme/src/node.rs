@@ -4,6 +4,8 @@ use crate::cli;
 use crate::instance::Instance;
 use crate::pod_network::{PodNetwork, PodNetworkConfig};
 use crate::{Failure, address, version};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use std::net::IpAddr;
@@ -20,7 +22,7 @@ use trireme_cri::runtime_service_server::RuntimeServiceServer;
 use trireme_node::{Cri, Node, NodeConfig, api};
 use trireme_pki::{Authority, Purpose, Subject, certificates};
 use trireme_runtime::images::{Images, ImagesOptions};
-use trireme_runtime::{Config, Runtime, Services, ShimCommand};
+use trireme_runtime::{Config, Runtime, SandboxAttach, SandboxLink, SandboxNetwork, Services, ShimCommand};
 
 /// The hidden subcommand by which the binary becomes a shim.
 pub const SHIM: &str = "__shim";
@@ -153,13 +155,41 @@ pub fn cgroup(instance: &Instance) -> String {
     format!("trireme-{}", instance.id())
 }
 
-/// Opens the embedded runtime, and serves it on its socket.
-async fn serve_runtime(
-    instance: &Instance,
-    network: Arc<PodNetwork>,
-    socket: PathBuf,
-    stop: &CancellationToken,
-) -> Result<JoinHandle<()>, Failure> {
+/// A network for who only takes apart: what is left of the real one is removed as a whole.
+struct NoNetwork;
+
+impl SandboxNetwork for NoNetwork {
+    fn attach(&self, _: SandboxAttach) -> BoxFuture<'_, Result<SandboxLink, String>> {
+        async { Err("nothing is started any more".to_owned()) }.boxed()
+    }
+
+    fn detach(&self, _: String) -> BoxFuture<'_, Result<(), String>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn trouble(&self) -> BoxFuture<'_, Option<String>> {
+        async { None }.boxed()
+    }
+}
+
+/// Stops all workloads of an instance whose Trireme does not run, and removes what they had of the machine.
+///
+/// # Errors
+/// What cannot be removed.
+pub async fn stop_workloads(instance: &Instance) -> Result<(), Failure> {
+    if instance.path("runtime").is_dir() {
+        runtime(instance, Arc::new(NoNetwork)).await?.remove_all().await?;
+    }
+    trireme_node::tear_down_all(&instance.path("node"));
+    trireme_network::teardown(instance.id().parse()?, None, Some(&instance.path("run/netns"))).await?;
+    // Addresses that were given out belong to nobody now.
+    match std::fs::remove_dir_all(instance.path("run")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn runtime(instance: &Instance, network: Arc<dyn SandboxNetwork>) -> Result<Arc<Runtime>, Failure> {
     let images = Images::open(ImagesOptions::new(instance.path("images"))).await?;
     let config = Config {
         root: instance.path("runtime"),
@@ -167,7 +197,17 @@ async fn serve_runtime(
         cgroup: cgroup(instance),
         version: version::TRIREME.to_owned(),
     };
-    let runtime = Runtime::open(config, images, network).await?;
+    Ok(Runtime::open(config, images, network).await?)
+}
+
+/// Opens the embedded runtime, and serves it on its socket.
+async fn serve_runtime(
+    instance: &Instance,
+    network: Arc<PodNetwork>,
+    socket: PathBuf,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>, Failure> {
+    let runtime = runtime(instance, network).await?;
     let services = Services::new(runtime, "");
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -183,7 +223,7 @@ async fn serve_runtime(
         let server = tonic::transport::Server::builder()
             .add_service(RuntimeServiceServer::new(services.clone()))
             .add_service(ImageServiceServer::new(services))
-            .serve_with_incoming(UnixListenerStream::new(listener));
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled());
         tokio::select! {
             result = server => if let Err(error) = result {
                 tracing::error!(%error, "the runtime's socket is not served any more");

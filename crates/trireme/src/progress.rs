@@ -27,11 +27,6 @@ impl Progress {
         self.line(what);
     }
 
-    /// How long it has been.
-    pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
     fn line(&self, text: &str) {
         // A closed standard error must not stop a cluster.
         let _ = writeln!(std::io::stderr().lock(), "{text}");

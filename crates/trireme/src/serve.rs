@@ -67,9 +67,17 @@ pub fn run(common: &Common, args: &Server, demo: bool) -> Result<(), Failure> {
 /// How long a process may take to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Stops the process that runs on the data directory, and waits until it is gone.
+/// Stops Trireme and the workloads.
 pub fn down(common: &Common) -> Result<(), Failure> {
     let instance = Instance::existing(&common.data_dir)?;
+    stop_process(&instance)?;
+    let _lock = instance.lock()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(node::stop_workloads(&instance))
+}
+
+/// Stops the process that runs on the data directory, and waits until it is gone.
+fn stop_process(instance: &Instance) -> Result<(), Failure> {
     let Some(pid) = instance.running()? else { return Ok(()) };
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("the lock file names no process")?;
     let process = match pidfd_open(pid, PidfdFlags::empty()) {

@@ -275,6 +275,8 @@ impl Shim {
                 if let Some(pid) = self.pause {
                     let _ = sys::kill(pid, libc::SIGKILL);
                 }
+                // Nothing is left to be reaped by others; what was killed ends at once.
+                while sys::wait_for(-1).is_ok() {}
                 self.ended = true;
                 Ok(Reply::Done)
             }
