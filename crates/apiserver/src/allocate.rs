@@ -277,10 +277,12 @@ fn node_ports(service: &mut Value, kind: &str, taken: &mut Taken) -> Result<(), 
             }
         }
     }
-    if kind == "LoadBalancer" && local && service.at(&["spec", "healthCheckNodePort"]).is_none() {
-        if let Some(number) = free_port(taken, &own) {
-            service.set_at(&["spec", "healthCheckNodePort"], number);
-        }
+    if kind == "LoadBalancer"
+        && local
+        && service.at(&["spec", "healthCheckNodePort"]).is_none()
+        && let Some(number) = free_port(taken, &own)
+    {
+        service.set_at(&["spec", "healthCheckNodePort"], number);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use std::convert::Infallible;
-use trireme_schema::{GroupVersion, Status, Value, builtin, decode, json, proto, yaml};
+use trireme_schema::{GroupVersion, Status, builtin, decode, json, proto, yaml};
 
 /// A body: whole or streamed.
 pub type Body = BoxBody<Bytes, Infallible>;
@@ -164,9 +164,4 @@ pub fn failure(status: &Status, wanted: Wanted) -> Response<Body> {
         response.headers_mut().insert(header::RETRY_AFTER, value);
     }
     response
-}
-
-/// A JSON document of ours.
-pub fn document(value: &Value) -> Response<Body> {
-    typed(200, "application/json", whole(json::to_vec(value)))
 }

@@ -3,6 +3,7 @@
 mod node;
 mod rbac;
 
+pub(crate) use rbac::rules_of_role;
 pub use rbac::{Rule, rules_of};
 
 use crate::request::RequestInfo;

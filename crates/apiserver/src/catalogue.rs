@@ -128,12 +128,6 @@ impl Catalogue {
         self.by_name.values().find(|s| s.resource.gv.group == group && s.resource.plural == plural)
     }
 
-    /// The resource of a kind.
-    pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<&std::sync::Arc<Served>> {
-        let gv = GroupVersion::parse(api_version);
-        self.by_name.values().find(|s| s.resource.gv == gv && s.resource.kind == kind)
-    }
-
     /// Whether a group and version is served.
     pub fn has_version(&self, gv: &GroupVersion) -> bool {
         self.by_name.keys().any(|(have, _)| have == gv)

@@ -77,10 +77,8 @@ fn rules(package: &str, name: &str, map: &mut Map) {
         ("core.v1", "Container" | "EphemeralContainerCommon") => pull_policy(map),
         ("core.v1", "Pod") => pod(map),
         ("core.v1", "PodSpec") => pod_spec(map),
-        ("core.v1", "Volume") => {
-            if map.len() <= 1 {
-                map.insert("emptyDir", Map::new());
-            }
+        ("core.v1", "Volume") if map.len() <= 1 => {
+            map.insert("emptyDir", Map::new());
         }
         ("core.v1", "ResourceRequirements" | "VolumeResourceRequirements") => {}
         ("core.v1", "ServiceSpec") => service_spec(map),
@@ -98,25 +96,21 @@ fn rules(package: &str, name: &str, map: &mut Map) {
         }
         ("core.v1", "LimitRangeItem") => limit_range_item(map),
         ("apps.v1", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => {}
-        ("apps.v1", "DeploymentStrategy" | "DaemonSetUpdateStrategy" | "StatefulSetUpdateStrategy") => {
-            if map.str("type") == "RollingUpdate" {
-                or(map, "rollingUpdate", Map::new());
-            }
+        ("apps.v1", "DeploymentStrategy" | "DaemonSetUpdateStrategy" | "StatefulSetUpdateStrategy")
+            if map.str("type") == "RollingUpdate" =>
+        {
+            or(map, "rollingUpdate", Map::new());
         }
         ("apps.v1", "StatefulSetSpec") => or(map, "persistentVolumeClaimRetentionPolicy", Map::new()),
         ("batch.v1", "Job") => labels_of_template(map, false),
         ("batch.v1", "JobSpec") => job_spec(map),
-        ("networking.v1", "NetworkPolicySpec") => {
-            if map.get("policyTypes").is_none() {
-                let egress = map.get("egress").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
-                let types: &[&str] = if egress { &["Ingress", "Egress"] } else { &["Ingress"] };
-                map.insert("policyTypes", types.to_vec());
-            }
+        ("networking.v1", "NetworkPolicySpec") if map.get("policyTypes").is_none() => {
+            let egress = map.get("egress").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
+            let types: &[&str] = if egress { &["Ingress", "Egress"] } else { &["Ingress"] };
+            map.insert("policyTypes", types.to_vec());
         }
-        ("rbac.v1", "Subject") => {
-            if map.get("apiGroup").is_none() && matches!(map.str("kind"), "User" | "Group") {
-                map.insert("apiGroup", "rbac.authorization.k8s.io");
-            }
+        ("rbac.v1", "Subject") if map.get("apiGroup").is_none() && matches!(map.str("kind"), "User" | "Group") => {
+            map.insert("apiGroup", "rbac.authorization.k8s.io");
         }
         ("autoscaling.v2", "HorizontalPodAutoscalerSpec") => {
             let none = map.get("metrics").and_then(Value::as_array).is_none_or(<[Value]>::is_empty);

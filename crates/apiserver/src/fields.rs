@@ -81,18 +81,6 @@ impl FieldSet {
         self.0.retain(|_, n| n.member || !n.under.is_empty());
     }
 
-    /// Takes out paths that lie below (or are) paths of another set.
-    pub fn subtract_below(&mut self, other: &Self) {
-        for (key, node) in &other.0 {
-            if node.member {
-                self.0.remove(key);
-            } else if let Some(own) = self.0.get_mut(key) {
-                own.under.subtract_below(&node.under);
-            }
-        }
-        self.0.retain(|_, n| n.member || !n.under.is_empty());
-    }
-
     /// The paths in both.
     #[must_use]
     pub fn common(&self, other: &Self) -> Self {
@@ -140,11 +128,6 @@ impl FieldSet {
             }
             node.under.collect(&here, out);
         }
-    }
-
-    /// Whether an element, or anything under it, is in the set.
-    pub fn touches(&self, element: &str) -> bool {
-        self.0.get(element).is_some_and(|n| n.member || !n.under.is_empty())
     }
 
     /// Removes from a tree what the set holds and `kept` does not.
@@ -413,7 +396,7 @@ fn merged(
                     continue;
                 }
                 // Everything applied up to this element comes first, in the order of the applied list.
-                while let Some(item) = next.next() {
+                for item in next.by_ref() {
                     let before = live.iter().find(|l| id(l) == id(item));
                     let object = item.as_object().is_some();
                     out.push(if object { merged(schema, inner, None, before, item, true) } else { item.clone() });

@@ -11,7 +11,7 @@ use crate::validation;
 use bytes::Bytes;
 use std::sync::Arc;
 use trireme_schema::{Map, Status, Value, field, time};
-use trireme_store::{CommitError, Op, Record, Template, Txn};
+use trireme_store::{CommitError, Record, Template, Txn};
 
 /// How a write is to be done.
 #[derive(Clone, Debug, Default)]
@@ -160,7 +160,7 @@ impl ApiServer {
         let served = &target.served;
         self.check_place(target, &mut object)?;
         strategy::name_generated(&mut object);
-        let mut attributes = Attributes::new(self, target, Operation::Create, options.dry_run);
+        let mut attributes = Attributes::new(self, target, Operation::Create);
         admission::mutate(&mut attributes, &mut object, None).await?;
         before_create(served, &mut object);
         strategy::prepare_create(self, target, &mut object)?;
@@ -240,7 +240,7 @@ impl ApiServer {
                 return Err(Status::conflict(target.group(), served.plural(), &target.name, &why));
             }
             before_update(&old, &mut new);
-            let mut attributes = Attributes::new(self, target, Operation::Update, options.dry_run);
+            let mut attributes = Attributes::new(self, target, Operation::Update);
             strategy::prepare_update(target, &old, &mut new);
             admission::mutate(&mut attributes, &mut new, Some(&old)).await?;
             let _allocation = self.allocations.lock().await;
@@ -312,7 +312,7 @@ impl ApiServer {
                     "Precondition failed: ResourceVersion in precondition: {want}, ResourceVersion in object meta: {version}"
                 )));
             }
-            let attributes = Attributes::new(self, target, Operation::Delete, options.dry_run);
+            let attributes = Attributes::new(self, target, Operation::Delete);
             admission::validate(&attributes, &Value::Null, Some(&old)).await?;
             let mut new = old.clone();
             let gone = mark_deleted(served, &mut new, options);
@@ -335,12 +335,6 @@ impl ApiServer {
             }
         }
         Err(target.modified())
-    }
-
-    /// Writes several changes at one revision (a binding, say).
-    pub(crate) async fn commit(&self, txn: Txn) -> Result<(), CommitError> {
-        debug_assert!(txn.ops.iter().all(|op| matches!(op, Op::Put { .. } | Op::Delete { .. })));
-        self.store.commit(txn).await.map(drop)
     }
 }
 

@@ -63,10 +63,10 @@ pub async fn answer(
         return Err(Status::no_such_path());
     }
     let allowed = if info.subresource.is_empty() {
-        served.resource.verbs.iter().any(|v| *v == info.verb)
+        served.resource.verbs.contains(&info.verb)
     } else {
         let subresource = served.resource.subresources.iter().find(|s| s.name == info.subresource);
-        subresource.is_some_and(|s| s.verbs.iter().any(|v| *v == info.verb))
+        subresource.is_some_and(|s| s.verbs.contains(&info.verb))
             || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward")
     };
     if !allowed {
@@ -667,6 +667,6 @@ fn put(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Checks a request that opens a stream to a running object.
 pub(crate) async fn admit_connect(server: &ApiServer, target: &Target) -> Result<(), Status> {
-    let attributes = Attributes::new(server, target, Operation::Connect, false);
+    let attributes = Attributes::new(server, target, Operation::Connect);
     admission::validate(&attributes, &Value::Null, None).await
 }

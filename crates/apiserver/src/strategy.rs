@@ -54,10 +54,11 @@ pub fn name_generated(object: &mut Value) {
 pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -> Result<(), Status> {
     let served = &target.served;
     let kind = served.kind();
-    if served.has_subresource("status") && !keeps_status_at_creation(kind) {
-        if let Some(map) = object.as_object_mut() {
-            map.remove("status");
-        }
+    if served.has_subresource("status")
+        && !keeps_status_at_creation(kind)
+        && let Some(map) = object.as_object_mut()
+    {
+        map.remove("status");
     }
     if has_generation(served.group(), kind) {
         object.set_at(&["metadata", "generation"], 1);
@@ -200,12 +201,12 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
             None => drop(new.remove_at(&["spec", "finalizers"])),
         }
     }
-    if kind == "PersistentVolumeClaim" && target.subresource.is_empty() {
-        if let Some(name) = old.at(&["spec", "volumeName"]) {
-            if new.at(&["spec", "volumeName"]).is_none() {
-                new.set_at(&["spec", "volumeName"], name.clone());
-            }
-        }
+    if kind == "PersistentVolumeClaim"
+        && target.subresource.is_empty()
+        && let Some(name) = old.at(&["spec", "volumeName"])
+        && new.at(&["spec", "volumeName"]).is_none()
+    {
+        new.set_at(&["spec", "volumeName"], name.clone());
     }
     if kind == "Pod" && target.subresource == "status" {
         stamp_conditions(old, new);

@@ -243,10 +243,10 @@ fn shared(served: &Served, object: &Value) -> Vec<Error> {
             }
             pod_spec(object.at(&["spec", "template", "spec"]), &Path::new("spec.template.spec"), &mut errors);
         }
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            if object.str_at(&["roleRef", "name"]).is_empty() {
-                errors.push(Error::required(&Path::new("roleRef.name"), ""));
-            }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding")
+            if object.str_at(&["roleRef", "name"]).is_empty() =>
+        {
+            errors.push(Error::required(&Path::new("roleRef.name"), ""));
         }
         _ => {}
     }

@@ -408,8 +408,7 @@ mod tests {
         first.send(Ok(end("2"))).await.unwrap();
         first.send(Ok(WatchEvent::Applied(object("c", 3)))).await.unwrap();
         drop(first);
-        let mut gone = k8s_openapi::apimachinery::pkg::apis::meta::v1::Status::default();
-        gone.code = Some(410);
+        let gone = k8s_openapi::apimachinery::pkg::apis::meta::v1::Status { code: Some(410), ..Default::default() };
         second.send(Err(Error::Api(Box::new(gone)))).await.unwrap();
         drop(second);
         third.send(Ok(WatchEvent::Applied(object("b", 4)))).await.unwrap();

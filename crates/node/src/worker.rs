@@ -40,6 +40,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// A container that ran this long begins anew with the first pause.
 const GOOD_RUN: Duration = Duration::from_secs(600);
+/// What failed is tried again after this.
+const RETRY: Duration = Duration::from_secs(2);
 /// Volumes are brought up to date about this often.
 const RESYNC: Duration = Duration::from_secs(60);
 
@@ -106,15 +108,14 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         loop {
             let pod = self.pod.borrow_and_update().clone();
-            let wait;
-            match self.step(&pod).await {
-                Ok(Some(pause)) => wait = pause,
+            let wait = match self.step(&pod).await {
+                Ok(Some(pause)) => pause,
                 Ok(None) => return self.end(&pod),
                 Err(why) => {
                     tracing::debug!(pod = pod.str_at(&["metadata", "name"]), %why, "a step failed");
-                    wait = Duration::from_secs(2);
+                    RETRY
                 }
-            }
+            };
             tokio::select! {
                 changed = self.pod.changed() => if changed.is_err() {
                     // The node lets go of its workers when it stops; what runs goes on.

@@ -81,7 +81,7 @@ Ctrl-C stops Trireme and leaves the workloads running; `trireme down` stops them
     #[command(subcommand)]
     Images(Images),
     /// Print the configuration that file, environment and flags add up to
-    Config(ConfigCommand),
+    Config(Box<ConfigCommand>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:
   trireme completion bash > /etc/bash_completion.d/trireme")]

@@ -1,5 +1,6 @@
 //! Admission: plugins that change or refuse a write before it is stored.
 
+mod escalation;
 mod limits;
 mod namespace;
 mod nodes;
@@ -31,14 +32,12 @@ pub struct Attributes<'a> {
     pub target: &'a Target,
     /// What is done.
     pub operation: Operation,
-    /// Nothing will be stored.
-    pub dry_run: bool,
 }
 
 impl<'a> Attributes<'a> {
     /// The attributes of a request.
-    pub fn new(server: &'a ApiServer, target: &'a Target, operation: Operation, dry_run: bool) -> Self {
-        Self { server, target, operation, dry_run }
+    pub fn new(server: &'a ApiServer, target: &'a Target, operation: Operation) -> Self {
+        Self { server, target, operation }
     }
 
     /// Whether the request is about this resource (of any version) itself or a subresource of it.
@@ -84,6 +83,7 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&
     if attributes.operation == Operation::Delete {
         namespace::protect(attributes)?;
     }
+    escalation::check(attributes, object, old)?;
     nodes::restriction(attributes, object, old)?;
     limits::limit_ranges(attributes, object)?;
     limits::quota(attributes, object, old)?;

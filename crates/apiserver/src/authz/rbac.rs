@@ -55,9 +55,7 @@ impl Rule {
                 || *r == full
                 || (!action.subresource.is_empty() && r.strip_prefix("*/") == Some(&action.subresource))
         });
-        any(&self.groups, &action.group)
-            && resource
-            && (self.names.is_empty() || self.names.iter().any(|n| *n == action.name))
+        any(&self.groups, &action.group) && resource && (self.names.is_empty() || self.names.contains(&action.name))
     }
 
     /// Whether this rule covers all that another one allows (for escalation checks).
@@ -78,6 +76,23 @@ impl Rule {
         } else {
             all(&self.verbs, &other.verbs) && urls
         }
+    }
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = Vec::new();
+        let fields = [
+            ("APIGroups", &self.groups),
+            ("Resources", &self.resources),
+            ("ResourceNames", &self.names),
+            ("NonResourceURLs", &self.urls),
+            ("Verbs", &self.verbs),
+        ];
+        for (name, list) in fields.into_iter().filter(|(_, list)| !list.is_empty()) {
+            parts.push(format!("{name}:{list:?}"));
+        }
+        write!(f, "{{{}}}", parts.join(", "))
     }
 }
 
@@ -156,6 +171,11 @@ pub(super) fn allows(server: &ApiServer, user: &User, action: &Action) -> bool {
 /// Whether a cluster role lets an action pass.
 pub(super) fn role_allows(server: &ApiServer, role: &str, action: &Action) -> bool {
     role_rules(server, "ClusterRole", "", role).is_some_and(|rules| rules.iter().any(|rule| rule.allows(action)))
+}
+
+/// The rules of a role that is given by a reference in a namespace.
+pub(crate) fn rules_of_role(server: &ApiServer, kind: &str, namespace: &str, name: &str) -> Vec<Rule> {
+    role_rules(server, kind, namespace, name).map(|rules| rules.to_vec()).unwrap_or_default()
 }
 
 /// All rules that hold for a user in a namespace.

@@ -164,10 +164,8 @@ fn inside_root(root: &Path, path: &Path) -> Result<PathBuf, String> {
         left.push(parts.as_path().to_owned());
         match part {
             std::path::Component::RootDir => out = root.to_owned(),
-            std::path::Component::ParentDir => {
-                if out != root {
-                    out.pop();
-                }
+            std::path::Component::ParentDir if out != root => {
+                out.pop();
             }
             std::path::Component::Normal(name) => {
                 let here = out.join(name);

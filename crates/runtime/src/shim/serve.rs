@@ -17,6 +17,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+/// What a process writes: standard output and error, or a terminal as the first.
+type Output = [Option<OwnedFd>; 2];
+
 /// A container as the shim knows it.
 struct Container {
     spec: ContainerSpec,
@@ -347,7 +350,7 @@ impl Shim {
     }
 
     fn exec(&mut self, i: usize, id: &str, mut process: ProcessSpec) {
-        let outcome = (|| -> Result<(i32, [Option<OwnedFd>; 2], Option<OwnedFd>), String> {
+        let outcome = (|| -> Result<(i32, Output, Option<OwnedFd>), String> {
             let container = self.containers.get(id).filter(|c| c.exit.is_none()).ok_or("container is not running")?;
             let text = |e: io::Error| e.to_string();
             let own = &container.spec.process;
