@@ -2,7 +2,8 @@
 
 use crate::cri::{Cri, label};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use trireme_cri as cri;
+use trireme_streams::{Outcome, Session, Streamer};
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -26,8 +28,31 @@ fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     response
 }
 
+/// What is served. A type of its own, since the compiler cannot prove a closure's future to be `Send`.
+struct Api {
+    cri: Cri,
+    streamer: Option<Arc<dyn Streamer>>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Api {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        answer(self.cri.clone(), self.streamer.clone(), request)
+    }
+}
+
 /// Serves until `stop`. Only clients whose certificate the TLS configuration verifies are answered.
-pub async fn serve(cri: Cri, listener: TcpListener, tls: Arc<rustls::ServerConfig>, stop: CancellationToken) {
+/// `streamer` starts processes in containers, where the runtime is one that can be asked in process.
+pub async fn serve(
+    cri: Cri,
+    streamer: Option<Arc<dyn Streamer>>,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    stop: CancellationToken,
+) {
     const HANDSHAKE: Duration = Duration::from_secs(10);
     let acceptor = TlsAcceptor::from(tls);
     loop {
@@ -36,41 +61,128 @@ pub async fn serve(cri: Cri, listener: TcpListener, tls: Arc<rustls::ServerConfi
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { continue };
-        let (acceptor, cri, stop) = (acceptor.clone(), cri.clone(), stop.clone());
+        let (acceptor, cri, streamer, stop) = (acceptor.clone(), cri.clone(), streamer.clone(), stop.clone());
         tokio::spawn(async move {
             let Ok(Ok(secured)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
-            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                let cri = cri.clone();
-                async move { Ok::<_, Infallible>(answer(&cri, request).await) }
-            });
+            let service = Api { cri, streamer };
             let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(secured), service);
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(secured), service).into_owned();
             // A client that goes ends its connection; that is no error of ours.
             let _ = stop.run_until_cancelled(connection).await;
         });
     }
 }
 
-fn query(request: &Request<Incoming>) -> HashMap<String, String> {
+/// Parameters in their order.
+fn pairs(request: &Request<Incoming>) -> Vec<(String, String)> {
     let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|p| p.split_once('='));
-    pairs.map(|(k, v)| (k.to_owned(), v.replace("%3A", ":").replace("%2B", "+"))).collect()
+    let decoded = |v: &str| percent_encoding::percent_decode_str(v).decode_utf8_lossy().into_owned();
+    pairs.map(|(k, v)| (k.to_owned(), decoded(v))).collect()
 }
 
-async fn answer(cri: &Cri, request: Request<Incoming>) -> Response<Body> {
-    let parts: Vec<&str> = request.uri().path().split('/').filter(|p| !p.is_empty()).collect();
+fn query(request: &Request<Incoming>) -> HashMap<String, String> {
+    pairs(request).into_iter().collect()
+}
+
+/// A container, and whether it is to be joined.
+struct Place {
+    attach: bool,
+    namespace: String,
+    pod: String,
+    container: String,
+}
+
+/// Opens a stream to a container.
+async fn stream(
+    cri: Cri,
+    streamer: Option<Arc<dyn Streamer>>,
+    mut request: Request<Incoming>,
+    place: Place,
+) -> Response<Body> {
+    let Some(streamer) = streamer else {
+        return text(StatusCode::NOT_IMPLEMENTED, "streams of an external container runtime are not served yet");
+    };
+    let found = match find(&cri, &place.namespace, &place.pod, &place.container).await {
+        Ok(found) => found,
+        Err((status, why)) => return text(status, why),
+    };
+    let running = found.iter().find(|c| c.state() == cri::ContainerState::ContainerRunning);
+    let Some(id) = running.map(|c| c.id.clone()) else {
+        let why = format!("unable to upgrade connection: container not found ({:?})", place.container);
+        return text(StatusCode::NOT_FOUND, why);
+    };
+    let (mut command, mut tty, mut stdin) = (Vec::new(), false, false);
+    for (key, value) in pairs(&request) {
+        match key.as_str() {
+            "command" => command.push(value),
+            "tty" => tty = value == "1" || value == "true",
+            "input" | "stdin" => stdin = value == "1" || value == "true",
+            _ => {}
+        }
+    }
+    let (response, accepted) = match trireme_streams::accept(&mut request) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return text(refusal.status, refusal.why),
+    };
+    let opened = if place.attach { streamer.attach(id).await } else { streamer.exec(id, command, tty, stdin).await };
+    let session = opened.unwrap_or_else(|why| Session {
+        stdin: None,
+        stdout: None,
+        stderr: None,
+        resize: Box::new(|_, _| {}),
+        // The client hears of it on the stream that it opened.
+        exit: Box::pin(async { Outcome::Failed(why) }),
+    });
+    tokio::spawn(accepted.serve(session));
+    response.map(|()| Full::new(Bytes::new()).boxed())
+}
+
+/// What a path asks for.
+enum Route {
+    Health,
+    Logs(Place),
+    Stream(Place),
+    PortForward,
+    Unknown,
+}
+
+fn route(path: &str) -> Route {
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let place = |attach: bool, namespace: &str, pod: &str, container: &str| Place {
+        attach,
+        namespace: namespace.to_owned(),
+        pod: pod.to_owned(),
+        container: container.to_owned(),
+    };
     match parts[..] {
-        ["healthz"] => text(StatusCode::OK, "ok"),
-        ["containerLogs", namespace, pod, container] => {
+        ["healthz"] => Route::Health,
+        ["containerLogs", namespace, pod, container] => Route::Logs(place(false, namespace, pod, container)),
+        ["exec", namespace, pod, container] => Route::Stream(place(false, namespace, pod, container)),
+        ["attach", namespace, pod, container] => Route::Stream(place(true, namespace, pod, container)),
+        ["portForward", ..] => Route::PortForward,
+        _ => Route::Unknown,
+    }
+}
+
+/// An answer on its way; boxed, since the compiler cannot prove the bare future to be `Send` for all lifetimes.
+type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+fn answer(cri: Cri, streamer: Option<Arc<dyn Streamer>>, request: Request<Incoming>) -> Answer {
+    match route(request.uri().path()) {
+        Route::Health => async { Ok(text(StatusCode::OK, "ok")) }.boxed(),
+        Route::Logs(place) => {
             let query = query(&request);
-            match logs(cri, namespace, pod, container, &query).await {
-                Ok(body) => Response::new(body),
-                Err((status, why)) => text(status, why),
-            }
+            let show = |result| match result {
+                Ok(body) => Ok(Response::new(body)),
+                Err((status, why)) => Ok(text(status, why)),
+            };
+            logs(cri, place, query).map(show).boxed()
         }
-        ["exec" | "attach" | "portForward" | "run", ..] => {
-            text(StatusCode::NOT_IMPLEMENTED, "streams to containers are not served yet")
+        Route::Stream(place) => stream(cri, streamer, request, place).map(Ok).boxed(),
+        Route::PortForward => {
+            async { Ok(text(StatusCode::NOT_IMPLEMENTED, "port forwarding is not served yet")) }.boxed()
         }
-        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        Route::Unknown => async { Ok(text(StatusCode::NOT_FOUND, "404 page not found\n")) }.boxed(),
     }
 }
 
@@ -128,15 +240,10 @@ fn shown(line: &str, wanted: &Wanted) -> Option<Vec<u8>> {
     Some(out)
 }
 
-async fn logs(
-    cri: &Cri,
-    namespace: &str,
-    pod: &str,
-    container: &str,
-    query: &HashMap<String, String>,
-) -> Result<Body, (StatusCode, String)> {
+async fn logs(cri: Cri, place: Place, query: HashMap<String, String>) -> Result<Body, (StatusCode, String)> {
+    let Place { namespace, pod, container, .. } = place;
     let flag = |name: &str| query.get(name).is_some_and(|v| v == "true" || v == "1");
-    let all = find(cri, namespace, pod, container).await?;
+    let all = find(&cri, &namespace, &pod, &container).await?;
     let chosen = if flag("previous") { all.get(1) } else { all.first() };
     let Some(status) = chosen.cloned() else {
         let which = if flag("previous") { "previous terminated container" } else { "container" };
@@ -177,8 +284,7 @@ async fn logs(
         line.clear();
     }
     let follow = flag("follow");
-    let state =
-        Following { cri: cri.clone(), id: status.id, reader, line, first, wanted, sent: 0, follow, over: false };
+    let state = Following { cri, id: status.id, reader, line, first, wanted, sent: 0, follow, over: false };
     let pieces =
         futures::stream::unfold(state, |mut state| async move { state.next().await.map(|piece| (piece, state)) });
     Ok(BodyExt::boxed(StreamBody::new(SyncStream(std::sync::Mutex::new(

@@ -13,6 +13,7 @@ mod print;
 mod progress;
 mod serve;
 mod services;
+mod streamer;
 mod version;
 
 use clap::{CommandFactory, Parser};

@@ -3,6 +3,7 @@
 use crate::cli;
 use crate::instance::Instance;
 use crate::pod_network::{PodNetwork, PodNetworkConfig};
+use crate::streamer::Embedded;
 use crate::{Failure, address, version};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -23,6 +24,7 @@ use trireme_node::{Cri, Node, NodeConfig, api};
 use trireme_pki::{Authority, Purpose, Subject, certificates};
 use trireme_runtime::images::{Images, ImagesOptions};
 use trireme_runtime::{Config, Runtime, SandboxAttach, SandboxLink, SandboxNetwork, Services, ShimCommand};
+use trireme_streams::Streamer;
 
 /// The hidden subcommand by which the binary becomes a shim.
 pub const SHIM: &str = "__shim";
@@ -94,11 +96,14 @@ impl LocalNode {
                 tracing::error!(%error, "the pod network does not work");
             }
         }));
+        let mut streamer: Option<Arc<dyn Streamer>> = None;
         let socket = match &args.container_runtime_endpoint {
             Some(endpoint) => PathBuf::from(endpoint.trim_start_matches("unix://")),
             None => {
                 let socket = instance.path("cri.sock");
-                tasks.push(serve_runtime(instance, network, socket.clone(), stop).await?);
+                let runtime = runtime(instance, network).await?;
+                tasks.push(serve_runtime(runtime.clone(), socket.clone(), stop)?);
+                streamer = Some(Arc::new(Embedded(runtime)));
                 socket
             }
         };
@@ -113,7 +118,7 @@ impl LocalNode {
             Err(error) => return Err(format!("cannot listen on {ip}:{}: {error}", args.kubelet_port).into()),
         };
         let port = listener.local_addr()?.port();
-        tasks.push(tokio::spawn(api::serve(cri.clone(), listener, tls(cluster, &name, ip)?, stop.clone())));
+        tasks.push(tokio::spawn(api::serve(cri.clone(), streamer, listener, tls(cluster, &name, ip)?, stop.clone())));
         let labels = args.node_label.iter().map(|l| pair(l, "--node-label")).collect::<Result<_, _>>()?;
         let mut taints = Vec::new();
         for text in &args.node_taint {
@@ -200,14 +205,8 @@ async fn runtime(instance: &Instance, network: Arc<dyn SandboxNetwork>) -> Resul
     Ok(Runtime::open(config, images, network).await?)
 }
 
-/// Opens the embedded runtime, and serves it on its socket.
-async fn serve_runtime(
-    instance: &Instance,
-    network: Arc<PodNetwork>,
-    socket: PathBuf,
-    stop: &CancellationToken,
-) -> Result<JoinHandle<()>, Failure> {
-    let runtime = runtime(instance, network).await?;
+/// Serves the embedded runtime on its socket.
+fn serve_runtime(runtime: Arc<Runtime>, socket: PathBuf, stop: &CancellationToken) -> Result<JoinHandle<()>, Failure> {
     let services = Services::new(runtime, "");
     match std::fs::remove_file(&socket) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
