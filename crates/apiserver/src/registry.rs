@@ -10,6 +10,7 @@ use crate::user::User;
 use crate::validation;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 use trireme_schema::{Map, Status, Value, field, time};
 use trireme_store::{CommitError, Record, Template, Txn};
 
@@ -164,7 +165,7 @@ impl ApiServer {
         admission::mutate(&mut attributes, &mut object, None).await?;
         before_create(served, &mut object);
         strategy::prepare_create(self, target, &mut object)?;
-        let _allocation = self.allocations.lock().await;
+        let _turn = self.turn(target, Operation::Create).await;
         strategy::allocate(self, target, &mut object, None)?;
         let name = object.str_at(&["metadata", "name"]).to_owned();
         managed::written(served, &target.subresource, None, &mut object, &options.field_manager);
@@ -243,7 +244,7 @@ impl ApiServer {
             let mut attributes = Attributes::new(self, target, Operation::Update);
             strategy::prepare_update(target, &old, &mut new);
             admission::mutate(&mut attributes, &mut new, Some(&old)).await?;
-            let _allocation = self.allocations.lock().await;
+            let _turn = self.turn(target, Operation::Update).await;
             strategy::allocate(self, target, &mut new, Some(&old))?;
             managed::written(served, &target.subresource, Some(&old), &mut new, &options.field_manager);
             let errors = validation::update(self, served, &target.subresource, &old, &new);
@@ -271,15 +272,36 @@ impl ApiServer {
             };
             match self.store.commit(txn).await {
                 Ok(done) => return Ok(Written { bytes: self.written(served, &done.records), created: false }),
-                Err(CommitError::Conflict { .. }) if asked.is_empty() => {
-                    // What was in the way is not visible before it is on disk.
-                    tokio::task::yield_now().await;
-                }
+                Err(CommitError::Conflict { current, .. }) if asked.is_empty() => self.see(current).await,
                 Err(CommitError::Conflict { .. }) => return Err(target.modified()),
                 Err(error) => return Err(refused(error)),
             }
         }
         Err(target.modified())
+    }
+
+    /// A write that counts what there is (addresses and ports that are taken, a quota's use) has its turn alone, from
+    /// the count to the commit; all others go side by side and share their flush to disk.
+    async fn turn(&self, target: &Target, operation: Operation) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let counts = strategy::allocates(target)
+            || (operation == Operation::Create
+                && target.subresource.is_empty()
+                && target.served.resource.namespaced
+                && self.has_quota(&target.namespace));
+        if counts { Some(self.turns.lock().await) } else { None }
+    }
+
+    fn has_quota(&self, namespace: &str) -> bool {
+        let Some(quotas) = self.catalogue.any_version("", "resourcequotas") else { return false };
+        let snapshot = self.store.topic(&quotas.topic).snapshot();
+        snapshot.range(&quotas.prefix(namespace), None).next().is_some()
+    }
+
+    /// Waits until what was in the way of a write can be read: it is ordered already, but not on disk yet.
+    async fn see(&self, current: Option<Arc<Record>>) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let revision = current.map_or_else(|| self.store.revision() + 1, |record| record.mod_revision);
+        self.store.wait_for(revision, PATIENCE).await;
     }
 
     fn old_value(&self, served: &Served, record: &Record) -> Value {
@@ -330,7 +352,7 @@ impl ApiServer {
             };
             match self.store.commit(txn).await {
                 Ok(done) => return Ok(Deleted { bytes: self.written(served, &done.records), gone, uid }),
-                Err(CommitError::Conflict { .. }) => tokio::task::yield_now().await,
+                Err(CommitError::Conflict { current, .. }) => self.see(current).await,
                 Err(error) => return Err(refused(error)),
             }
         }

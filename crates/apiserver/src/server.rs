@@ -57,8 +57,8 @@ pub struct ApiServer {
     pub(crate) catalogue: Catalogue,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
-    /// Held from the choice of an address or port to its commit.
-    pub(crate) allocations: tokio::sync::Mutex<()>,
+    /// Held by a write that counts what there is, until it is done.
+    pub(crate) turns: tokio::sync::Mutex<()>,
     pub(crate) metrics: Metrics,
     pub(crate) kubelets: Kubelets,
     pub(crate) documents: discovery::Documents,
@@ -78,7 +78,7 @@ impl ApiServer {
             store,
             catalogue,
             authenticator,
-            allocations: tokio::sync::Mutex::new(()),
+            turns: tokio::sync::Mutex::new(()),
             metrics: Metrics::default(),
             kubelets,
             documents,

@@ -243,8 +243,13 @@ fn stamp_conditions(old: &Value, new: &mut Value) {
 /// # Errors
 /// When what is asked for is taken.
 pub fn allocate(server: &ApiServer, target: &Target, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
-    if target.served.group().is_empty() && target.served.kind() == "Service" && target.subresource.is_empty() {
+    if allocates(target) {
         allocate::service(server, target, object, old)?;
     }
     Ok(())
+}
+
+/// Whether a write of this object takes addresses or ports.
+pub fn allocates(target: &Target) -> bool {
+    target.served.group().is_empty() && target.served.kind() == "Service" && target.subresource.is_empty()
 }
