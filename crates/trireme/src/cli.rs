@@ -227,14 +227,28 @@ pub enum Images {
         /// The archives
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Output format
+        #[arg(long, short = 'o', value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
     /// Pull images from their registry
     Pull {
         /// The images
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<String>,
+        /// Mirrors and credentials of image registries; a Trireme that runs has its own
+        #[arg(
+            long,
+            env = "TRIREME_PRIVATE_REGISTRY",
+            value_name = "FILE",
+            default_value = "/etc/trireme/registries.yaml"
+        )]
+        private_registry: PathBuf,
+        /// Output format
+        #[arg(long, short = 'o', value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
-    /// Remove images
+    /// Remove images, each with all its names
     Rm {
         /// The images
         #[arg(required = true, value_name = "IMAGE")]

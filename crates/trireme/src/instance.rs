@@ -33,6 +33,12 @@ pub enum Error {
         /// The other process.
         pid: String,
     },
+    /// There is no such directory.
+    #[error("there is no Trireme in {}: choose another --data-dir", dir.display())]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A file or directory cannot be made or opened.
     #[error("{}: {source}", path.display())]
     Io {
@@ -53,7 +59,10 @@ impl Instance {
 
     /// The instance of a data directory that is there.
     pub fn existing(dir: &Path) -> Result<Self, Error> {
-        let dir = dir.canonicalize().map_err(|source| Error::Io { path: dir.to_owned(), source })?;
+        let dir = dir.canonicalize().map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::Missing { dir: dir.to_owned() },
+            _ => Error::Io { path: dir.to_owned(), source },
+        })?;
         // Eight hexadecimal digits: short enough for the names of network links, which have 15 characters.
         let digest = Sha256::digest(dir.as_os_str().as_encoded_bytes());
         let id = hex::encode(digest.get(..4).unwrap_or_default());

@@ -5,6 +5,7 @@ mod cidr;
 mod cli;
 mod config;
 mod control_plane;
+mod images;
 mod instance;
 mod node;
 mod pod_network;
@@ -13,6 +14,7 @@ mod print;
 mod progress;
 mod serve;
 mod services;
+mod sockets;
 mod streamer;
 mod version;
 
@@ -33,10 +35,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // A closed standard error leaves the exit code.
-            let _ = writeln!(std::io::stderr(), "trireme: {failure}");
+            let _ = writeln!(std::io::stderr(), "trireme: {}", one_line(&failure.to_string()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error is one line, whatever a file or a server put into it.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 1000;
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    text.trim_end().chars().take(LONGEST).map(printable).collect()
 }
 
 /// Becomes the shim of a pod: no threads, no runtime, no command line.
@@ -64,6 +73,16 @@ fn run() -> Result<(), Failure> {
         Command::Agent(_) => Err("`trireme agent` needs the node, which this build does not have yet".into()),
         Command::Down => serve::down(&common),
         Command::Uninstall(uninstall) => serve::uninstall(&common, &uninstall),
-        Command::Images(_) => Err("`trireme images` needs the runtime, which this build does not have yet".into()),
+        Command::Images(command) => images::run(&common, &command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_with_the_lines_of_a_file_is_one_line() {
+        assert_eq!(one_line("bad: root:x\ndaemon:\u{1b}[31m\n"), "bad: root:x daemon: [31m");
     }
 }

@@ -1,10 +1,10 @@
 //! Wires runtime, network and node agent.
 
-use crate::cli;
 use crate::instance::Instance;
 use crate::pod_network::{PodNetwork, PodNetworkConfig};
+use crate::progress::Progress;
 use crate::streamer::Embedded;
-use crate::{Failure, address, version};
+use crate::{Failure, address, cli, images, version};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rustls::RootCertStore;
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,8 @@ use trireme_streams::Streamer;
 
 /// The hidden subcommand by which the binary becomes a shim.
 pub const SHIM: &str = "__shim";
+/// The runtime's socket, in the data directory.
+pub const CRI_SOCKET: &str = "cri.sock";
 
 /// What a node needs to know of its cluster.
 pub struct Cluster<'a> {
@@ -72,6 +74,7 @@ impl LocalNode {
         cluster: &Cluster<'_>,
         client: Client,
         network_client: Client,
+        progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
         if !rustix::process::geteuid().is_root() {
@@ -100,8 +103,11 @@ impl LocalNode {
         let socket = match &args.container_runtime_endpoint {
             Some(endpoint) => PathBuf::from(endpoint.trim_start_matches("unix://")),
             None => {
-                let socket = instance.path("cri.sock");
-                let runtime = runtime(instance, network).await?;
+                let socket = instance.path(CRI_SOCKET);
+                let options = images::options(instance, &args.private_registry)?;
+                let runtime = runtime(instance, options, network).await?;
+                import(&runtime, instance, progress).await;
+                tasks.push(images::serve(runtime.images().clone(), &instance.path(images::SOCKET), stop.clone())?);
                 tasks.push(serve_runtime(runtime.clone(), socket.clone(), stop)?);
                 streamer = Some(Arc::new(Embedded(runtime)));
                 socket
@@ -155,6 +161,17 @@ impl LocalNode {
     }
 }
 
+/// Archives in this directory of the data directory are imported at the start.
+const ARCHIVES: &str = "images-import";
+
+async fn import(runtime: &Runtime, instance: &Instance, progress: &Progress) {
+    match images::import_dir(runtime.images(), &instance.path(ARCHIVES)).await {
+        0 => {}
+        1 => progress.done(&format!("1 image of {ARCHIVES}")),
+        count => progress.done(&format!("{count} images of {ARCHIVES}")),
+    }
+}
+
 /// The control group above all pods of an instance.
 pub fn cgroup(instance: &Instance) -> String {
     format!("trireme-{}", instance.id())
@@ -183,7 +200,8 @@ impl SandboxNetwork for NoNetwork {
 /// What cannot be removed.
 pub async fn stop_workloads(instance: &Instance) -> Result<(), Failure> {
     if instance.path("runtime").is_dir() {
-        runtime(instance, Arc::new(NoNetwork)).await?.remove_all().await?;
+        let options = ImagesOptions::new(instance.path("images"));
+        runtime(instance, options, Arc::new(NoNetwork)).await?.remove_all().await?;
     }
     trireme_node::tear_down_all(&instance.path("node"));
     trireme_network::teardown(instance.id().parse()?, None, Some(&instance.path("run/netns"))).await?;
@@ -194,8 +212,12 @@ pub async fn stop_workloads(instance: &Instance) -> Result<(), Failure> {
     }
 }
 
-async fn runtime(instance: &Instance, network: Arc<dyn SandboxNetwork>) -> Result<Arc<Runtime>, Failure> {
-    let images = Images::open(ImagesOptions::new(instance.path("images"))).await?;
+async fn runtime(
+    instance: &Instance,
+    options: ImagesOptions,
+    network: Arc<dyn SandboxNetwork>,
+) -> Result<Arc<Runtime>, Failure> {
+    let images = Images::open(options).await?;
     let config = Config {
         root: instance.path("runtime"),
         shim: ShimCommand { program: std::env::current_exe()?, args: vec![SHIM.to_owned()] },
@@ -208,13 +230,7 @@ async fn runtime(instance: &Instance, network: Arc<dyn SandboxNetwork>) -> Resul
 /// Serves the embedded runtime on its socket.
 fn serve_runtime(runtime: Arc<Runtime>, socket: PathBuf, stop: &CancellationToken) -> Result<JoinHandle<()>, Failure> {
     let services = Services::new(runtime, "");
-    match std::fs::remove_file(&socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(format!("cannot remove {}: {error}", socket.display()).into());
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(&socket).map_err(|e| format!("cannot listen on {}: {e}", socket.display()))?;
+    let listener = crate::sockets::listen(&socket)?;
     let stop = stop.clone();
     Ok(tokio::spawn(async move {
         /// Calls that are under way may take this long when Trireme stops; what they started goes on.

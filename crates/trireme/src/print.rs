@@ -9,20 +9,24 @@ use std::io::Write;
 use trireme_schema::{Map, Value, json, yaml};
 
 /// Writes to standard output; a reader that went away is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub fn text(text: &str) -> Result<(), Failure> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-fn show(value: &Value, output: Output) -> Result<(), Failure> {
+/// Prints a value as JSON or YAML.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn show(value: &Value, output: Output) -> Result<(), Failure> {
     match output {
-        Output::Json => print(&format!("{}\n", json::to_string(value))),
+        Output::Json => text(&format!("{}\n", json::to_string(value))),
         Output::Text | Output::Yaml => {
-            let mut text = String::new();
-            yaml::write(value, &mut text);
-            print(&text)
+            let mut written = String::new();
+            yaml::write(value, &mut written);
+            text(&written)
         }
     }
 }
@@ -30,15 +34,15 @@ fn show(value: &Value, output: Output) -> Result<(), Failure> {
 /// The administrator's kubeconfig.
 pub fn kubeconfig(common: &Common) -> Result<(), Failure> {
     let path = Instance::existing(&common.data_dir)?.path(KUBECONFIG);
-    let text = std::fs::read_to_string(&path)
+    let found = std::fs::read_to_string(&path)
         .map_err(|e| format!("cannot read {}: {e}; has `trireme up` run?", path.display()))?;
-    print(&text)
+    text(&found)
 }
 
 /// The version.
 pub fn version(output: Output) -> Result<(), Failure> {
     if output == Output::Text {
-        return print(&format!("trireme {}\n", version::TEXT));
+        return text(&format!("trireme {}\n", version::TEXT));
     }
     let map = Map::from_iter([("trireme", version::TRIREME), ("kubernetes", version::KUBERNETES)]);
     show(&Value::Object(map), output)

@@ -44,7 +44,7 @@ pub fn run(common: &Common, args: &Server, demo: bool) -> Result<(), Failure> {
             };
             let client = plane.client(user, "kubelet");
             let network = plane.client(User::new("system:trireme:network", &[]), "trireme-network");
-            node = Some(LocalNode::start(&instance, &args.node, &cluster, client, network, &stop).await?);
+            node = Some(LocalNode::start(&instance, &args.node, &cluster, client, network, &progress, &stop).await?);
             progress.done(&format!("Node {name}"));
         }
         let kubeconfig = instance.path(KUBECONFIG);
