@@ -18,18 +18,28 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file holds what was never written.
-    #[error(
-        "{path}: corrupt at byte {offset}: {what}; restore the file or move it away (what is after it would be lost)"
-    )]
-    Corrupt {
+    /// A file is not ours, or of another version.
+    #[error("{path} is no log of this version of Trireme: {why}; move it away or use the version that wrote it")]
+    Foreign {
         /// The file.
         path: PathBuf,
-        /// Where.
-        offset: u64,
-        /// What is wrong.
-        what: &'static str,
+        /// What speaks against it.
+        why: &'static str,
     },
+}
+
+/// A place in a file that holds something else than what was written there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {length} bytes at byte {offset} are damaged: {what}")]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// Where it begins.
+    pub offset: u64,
+    /// How much.
+    pub length: u64,
+    /// What is wrong.
+    pub what: &'static str,
 }
 
 /// A transaction was not done.
@@ -53,6 +63,9 @@ pub enum CommitError {
         /// No space is left.
         full: bool,
     },
+    /// An engine on other machines does not answer; whether the change happened is not known.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
     /// Too many writes wait for the disk.
     #[error("too many writes are waiting for the disk")]
     Busy,
@@ -69,4 +82,15 @@ pub struct TooOld {
     pub asked: i64,
     /// The oldest that can be had.
     pub oldest: i64,
+}
+
+/// A state or its events cannot be read.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ReadError {
+    /// They are no longer kept.
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
+    /// An engine on other machines does not answer.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
 }

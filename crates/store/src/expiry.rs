@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Removes a record, unless its key was written since.
+/// Removes a key, unless it was written since.
 pub(crate) trait Expire: Send + Sync {
-    fn expire(&self, record: &Record);
+    fn expire(&self, key: &Arc<str>, mod_revision: i64);
 }
 
 /// What expires when. One thread sleeps until the next deadline.
@@ -23,7 +23,8 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    due: BTreeMap<u64, Vec<Arc<Record>>>,
+    /// Keys and the revisions that wrote them, by second.
+    due: BTreeMap<u64, Vec<(Arc<str>, i64)>>,
     closed: bool,
     running: bool,
 }
@@ -33,20 +34,14 @@ fn now() -> Duration {
 }
 
 impl Expiry {
-    pub(crate) fn new(records: Vec<(u64, Arc<Record>)>) -> Self {
-        let expiry = Self::default();
-        expiry.note(records.into_iter());
-        expiry
-    }
-
-    pub(crate) fn note(&self, records: impl Iterator<Item = (u64, Arc<Record>)>) {
-        let mut records = records.peekable();
+    pub(crate) fn note<'a>(&self, records: impl Iterator<Item = &'a Arc<Record>>) {
+        let mut records = records.filter_map(|r| r.expires.map(|at| (at, r))).peekable();
         if records.peek().is_none() {
             return;
         }
         let mut state = self.0.state.lock();
         for (at, record) in records {
-            state.due.entry(at).or_default().push(record);
+            state.due.entry(at).or_default().push((record.key.clone(), record.mod_revision));
         }
         drop(state);
         self.0.changed.notify_one();
@@ -84,7 +79,7 @@ impl Inner {
             let due = state.due.remove(&at).unwrap_or_default();
             parking_lot::MutexGuard::unlocked(&mut state, || {
                 if let Some(target) = target.upgrade() {
-                    due.iter().for_each(|record| target.expire(record));
+                    due.iter().for_each(|(key, revision)| target.expire(key, *revision));
                 }
             });
         }

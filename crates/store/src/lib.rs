@@ -1,8 +1,8 @@
-//! The revisioned key space of etcd, on local disk.
+//! The revisioned key space of etcd: an [`Engine`] that makes writes durable, and the state in memory that it feeds.
 //!
-//! A write is a [`Txn`]: it is compared with the newest state, gets the next revision, is appended to the [`log`](mod@log),
-//! and is acknowledged when it is on disk; concurrent writes share one flush. It then appears in its [`Topic`], where
-//! snapshots are taken in O(1) and watchers read events that exist once for all of them.
+//! A write is a [`Txn`]. The [`Embedded`] engine compares it with the newest state, gives it the next revision, appends it
+//! to the [`log`](mod@log), and acknowledges it when it is on disk; concurrent writes share one flush. It then appears in
+//! its [`Topic`], where snapshots are taken in O(1) and watchers read events that exist once for all of them.
 //!
 //! ```
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,17 +17,22 @@
 //!
 //! Keys are `TOPIC/...`; a topic is what is listed and watched as one (a resource). Nothing here knows what a value is.
 
+mod cache;
+mod embedded;
 mod engine;
 mod error;
 mod expiry;
 pub mod log;
 mod record;
+mod replay;
 mod store;
 mod topic;
 mod txn;
+mod writer;
 
-pub use engine::Engine;
-pub use error::{CommitError, OpenError, TooOld};
+pub use embedded::Embedded;
+pub use engine::{Batch, Engine, Page, Range};
+pub use error::{CommitError, Damage, OpenError, ReadError, TooOld};
 pub use record::{Record, Template};
 pub use store::Store;
 pub use topic::{Change, Event, Snapshot, Topic, Watch};

@@ -1,5 +1,6 @@
 //! What a key holds.
 
+use crate::log::Entry;
 use bytes::Bytes;
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,16 @@ impl Template {
         let bytes = bytes.into();
         let hole = hole.min(bytes.len());
         Self { bytes, hole: Some(hole) }
+    }
+
+    /// The value around its hole; the second part is empty when there is none.
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at(self.hole.unwrap_or(self.bytes.len()))
+    }
+
+    /// Whether the revision goes between the parts.
+    pub fn has_hole(&self) -> bool {
+        self.hole.is_some()
     }
 
     /// The value as written at a revision.
@@ -56,13 +67,34 @@ pub struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(key: Arc<str>, value: Bytes, create_revision: i64, mod_revision: i64, version: i64) -> Self {
+    /// What an engine found under a key.
+    pub fn new(key: Arc<str>, value: Bytes, create_revision: i64, mod_revision: i64, version: i64) -> Self {
         Self { key, value, create_revision, mod_revision, version, expires: None, memo: OnceLock::new() }
     }
 
-    pub(crate) fn expiring(mut self, expires: Option<u64>) -> Self {
+    /// Sets when it goes by itself.
+    #[must_use]
+    pub fn expiring(mut self, expires: Option<u64>) -> Self {
         self.expires = expires;
         self
+    }
+
+    /// As it is written to the log.
+    pub(crate) fn entry(&self, deleted: bool) -> Entry<'_> {
+        Entry {
+            key: &self.key,
+            value: &self.value,
+            deleted,
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+            expires: self.expires.unwrap_or_default(),
+        }
+    }
+
+    /// About how much of a log it takes.
+    pub(crate) fn size(&self) -> u64 {
+        (self.key.len() + self.value.len()) as u64 + 64
     }
 
     /// What a reader derives from the value (its labels, say), worked out once for all readers.

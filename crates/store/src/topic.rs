@@ -32,7 +32,8 @@ pub struct Event {
 }
 
 impl Event {
-    pub(crate) fn new(revision: i64, change: Change, previous: Option<Arc<Record>>) -> Self {
+    /// Something that happened just now.
+    pub fn new(revision: i64, change: Change, previous: Option<Arc<Record>>) -> Self {
         Self { revision, change, previous, at: Instant::now() }
     }
 
@@ -147,6 +148,26 @@ impl Topic {
             history.drop_oldest();
         }
         history.forgotten = history.forgotten.max(revision);
+    }
+
+    /// Replaces the state; who watches has to begin anew.
+    pub(crate) fn reset(&self, keys: OrdMap<Arc<str>, Arc<Record>>, revision: i64) {
+        let mut history = self.history.write();
+        *history = History { events: VecDeque::new(), bytes: 0, forgotten: revision };
+        self.now.store(Arc::new(Snapshot { keys, revision }));
+        drop(history);
+        self.latest.send_replace(revision);
+    }
+
+    /// Adds the events after one revision, up to another.
+    pub(crate) fn events(&self, after: i64, until: i64, out: &mut Vec<Arc<Event>>) -> Result<(), TooOld> {
+        let history = self.history.read();
+        if after < history.forgotten {
+            return Err(TooOld { asked: after, oldest: history.forgotten });
+        }
+        let from = history.events.partition_point(|e| e.revision <= after);
+        out.extend(history.events.iter().skip(from).take_while(|e| e.revision <= until).cloned());
+        Ok(())
     }
 
     /// Makes committed events visible.
