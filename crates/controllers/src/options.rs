@@ -24,6 +24,8 @@ pub struct Options {
     pub client_signer: Option<Arc<Authority>>,
     /// What signs the serving certificates of kubelets.
     pub serving_signer: Option<Arc<Authority>>,
+    /// Names and addresses of the API server, for which no node gets a serving certificate.
+    pub server_names: BTreeSet<String>,
     /// How long signed certificates are valid at most.
     pub certificate_life: Duration,
     /// After this long without a sign of life a node's state is unknown (upstream's 50 s).
@@ -54,6 +56,7 @@ impl Default for Options {
             service_account_key: None,
             client_signer: None,
             serving_signer: None,
+            server_names: BTreeSet::new(),
             certificate_life: Duration::from_secs(365 * 86_400),
             node_grace: Duration::from_secs(50),
             node_startup_grace: Duration::from_secs(60),

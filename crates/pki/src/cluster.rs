@@ -155,7 +155,7 @@ impl Files<'_> {
         let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
         if let (Some(certificate), Some(key)) = (self.read(&certificate)?, self.read(&key)?) {
             let identity = Identity { certificate, key };
-            if identity.expires()? > SystemTime::now() + RENEW && covers(&identity, purpose)? {
+            if identity.expires()? > SystemTime::now() + RENEW && identity.covers(purpose)? {
                 return Ok(identity);
             }
         }
@@ -164,27 +164,6 @@ impl Files<'_> {
         self.write(&certificate, &identity.certificate)?;
         Ok(identity)
     }
-}
-
-/// Whether a certificate names everything that it should.
-fn covers(identity: &Identity, purpose: &Purpose) -> Result<bool, Error> {
-    use x509_parser::extensions::GeneralName;
-    let Purpose::Server { names, addresses } = purpose else { return Ok(true) };
-    let chain = identity.chain()?;
-    let Some(Ok((_, leaf))) = chain.first().map(|leaf| x509_parser::parse_x509_certificate(leaf)) else {
-        return Ok(false);
-    };
-    let Ok(Some(alternatives)) = leaf.subject_alternative_name() else { return Ok(false) };
-    let listed = &alternatives.value.general_names;
-    let has_name = |name: &String| listed.iter().any(|n| matches!(n, GeneralName::DNSName(dns) if dns == name));
-    let has_address = |address: &IpAddr| {
-        let bytes = match address {
-            IpAddr::V4(v4) => v4.octets().to_vec(),
-            IpAddr::V6(v6) => v6.octets().to_vec(),
-        };
-        listed.iter().any(|n| matches!(n, GeneralName::IPAddress(ip) if **ip == *bytes))
-    };
-    Ok(names.iter().all(has_name) && addresses.iter().all(has_address))
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::Error;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+
+use crate::{Error, Purpose};
 
 /// A certificate and its private key.
 #[derive(Clone)]
@@ -40,13 +44,78 @@ impl Identity {
             .map_err(|error| Error::Pem { what: "the private key".to_owned(), reason: error.to_string() })
     }
 
-    /// When the certificate ends.
-    pub fn expires(&self) -> Result<SystemTime, Error> {
+    fn leaf<T>(&self, read: impl FnOnce(&X509Certificate<'_>) -> T) -> Result<T, Error> {
         let chain = self.chain()?;
         let refused = |reason: String| Error::Pem { what: "the certificate".to_owned(), reason };
         let leaf = chain.first().ok_or_else(|| refused("it is empty".to_owned()))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|error| refused(error.to_string()))?;
-        let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
-        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        Ok(read(&parsed))
+    }
+
+    /// When the certificate begins to be valid.
+    pub fn begins(&self) -> Result<SystemTime, Error> {
+        self.leaf(|leaf| system_time(leaf.validity().not_before.timestamp()))
+    }
+
+    /// When the certificate ends.
+    pub fn expires(&self) -> Result<SystemTime, Error> {
+        self.leaf(|leaf| system_time(leaf.validity().not_after.timestamp()))
+    }
+
+    /// The user that the certificate names.
+    pub fn common_name(&self) -> Result<Option<String>, Error> {
+        self.leaf(|leaf| leaf.subject().iter_common_name().next().and_then(|n| n.as_str().ok()).map(str::to_owned))
+    }
+
+    /// Whether the certificate names everything that it should.
+    pub fn covers(&self, purpose: &Purpose) -> Result<bool, Error> {
+        let Purpose::Server { names, addresses } = purpose else { return Ok(true) };
+        self.leaf(|leaf| {
+            let Ok(Some(alternatives)) = leaf.subject_alternative_name() else { return false };
+            let listed = &alternatives.value.general_names;
+            let has_name = |name: &String| listed.iter().any(|n| matches!(n, GeneralName::DNSName(dns) if dns == name));
+            let has_address = |address: &IpAddr| {
+                let bytes = match address {
+                    IpAddr::V4(v4) => v4.octets().to_vec(),
+                    IpAddr::V6(v6) => v6.octets().to_vec(),
+                };
+                listed.iter().any(|n| matches!(n, GeneralName::IPAddress(ip) if **ip == *bytes))
+            };
+            names.iter().all(has_name) && addresses.iter().all(has_address)
+        })
+    }
+}
+
+fn system_time(seconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// A certificate as PEM (RFC 7468).
+pub fn to_pem(certificate: &CertificateDer<'_>) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Authority, Subject};
+
+    #[test]
+    fn a_certificate_reads_as_it_was_written() {
+        let authority = Authority::create("a").unwrap();
+        let read = certificates(authority.certificate(), "it").unwrap();
+        assert_eq!(certificates(&to_pem(&read[0]), "it").unwrap(), read);
+    }
+
+    #[test]
+    fn a_certificate_says_whose_it_is_and_from_when() {
+        let subject = Subject::new("system:node:a", &["system:nodes"]);
+        let life = Duration::from_secs(3_600);
+        let identity = Authority::create("a").unwrap().issue(&subject, &Purpose::Client, life).unwrap();
+        assert_eq!(identity.common_name().unwrap().as_deref(), Some("system:node:a"));
+        assert!(identity.begins().unwrap() < SystemTime::now());
     }
 }

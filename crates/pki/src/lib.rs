@@ -16,5 +16,5 @@ mod token;
 pub use authority::{Authority, Purpose, Subject, Usage, request};
 pub use cluster::{ClusterPki, ServingNames};
 pub use error::Error;
-pub use identity::{Identity, certificates};
+pub use identity::{Identity, certificates, to_pem};
 pub use token::{JoinToken, Role, digest};

@@ -98,7 +98,14 @@ fn merge(
             if command.get_subcommands().any(|other| of_command(other).is_some()) {
                 continue;
             }
-            return Err(refused(format!("unknown key {key:?}")));
+            let flags: Vec<String> = command
+                .get_subcommands()
+                .chain([&command])
+                .flat_map(|c| c.get_arguments().filter_map(|a| a.get_long().map(str::to_owned)))
+                .collect();
+            let hint = nearest(key, flags.iter().map(String::as_str));
+            let hint = hint.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            return Err(refused(format!("unknown key {key:?}{hint}")));
         };
         if in_environment(key) {
             continue;
@@ -120,6 +127,28 @@ fn merge(
     let mut merged = args;
     merged.splice(at + 1..at + 1, from_file);
     Ok(merged)
+}
+
+/// The one of `known` that was probably meant.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (far, near) = known.map(|known| (distance(word, known), known)).min()?;
+    (far <= 1 + word.len() / 4).then_some(near)
+}
+
+/// Levenshtein's distance: how many letters to put in, take out or change.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = change.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -171,9 +200,13 @@ mod tests {
 
     #[test]
     fn mistakes_in_the_file_are_named() {
-        for (file, said) in
-            [("porrt: 1\n", "porrt"), ("- a\n", "mapping"), ("demo: 3\n", "demo"), ("a: [\n", "config.yaml")]
-        {
+        for (file, said) in [
+            ("htps-listen-port: 1\n", "did you mean \"https-listen-port\"?"),
+            ("xyzzy: 1\n", "unknown key \"xyzzy\""),
+            ("- a\n", "mapping"),
+            ("demo: 3\n", "demo"),
+            ("a: [\n", "config.yaml"),
+        ] {
             let error = merged(&["trireme", "up"], file).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }

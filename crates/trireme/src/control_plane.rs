@@ -2,6 +2,7 @@
 
 use crate::cli::Server;
 use crate::instance::Instance;
+use crate::private::private;
 use crate::{Failure, address, version};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,7 +46,8 @@ impl ControlPlane {
         })?;
         let port = listener.local_addr()?.port();
 
-        let pki = ClusterPki::open(&instance.path("pki"), &serving_names(args, advertise, service_ip))?;
+        let names = serving_names(args, advertise, service_ip);
+        let pki = ClusterPki::open(&instance.path("pki"), &names)?;
         let store = Store::open(&instance.path("store"))?;
         let config = Config {
             service_ranges: vec![args.service_cidr.to_string().parse()?],
@@ -56,11 +58,18 @@ impl ControlPlane {
             client_ca: pki.client_ca.certificate().to_owned(),
             server_ca: pki.server_ca.certificate().to_owned(),
             service_account_key: pki.service_account_key.clone(),
-            static_tokens: Vec::new(),
+            // What a join token proves: that its bearer may ask for the certificate of a node.
+            static_tokens: vec![(
+                pki.node_secret.clone(),
+                User::new("system:bootstrap:trireme", &["system:bootstrappers"]),
+            )],
         };
         let server = ApiServer::open(store, config, kubelets(&pki)?).await?;
         let clients = certificates(pki.client_ca.certificate(), "the client CA")?;
-        let tls = listener::tls(pki.serving.chain()?, pki.serving.private_key()?, &clients)?;
+        // The authority goes along, so that a machine that joins can compare it with the digest in its token.
+        let mut chain = pki.serving.chain()?;
+        chain.extend(certificates(pki.server_ca.certificate(), "the server CA")?);
+        let tls = listener::tls(chain, pki.serving.private_key()?, &clients)?;
         let mut tasks = vec![tokio::spawn(listener::serve(server.clone(), listener, tls, stop.clone()))];
 
         // One cache of the state for all components of this process; each acts as itself.
@@ -76,6 +85,7 @@ impl ControlPlane {
             service_account_key: Some(pki.service_account_key.clone()),
             client_signer: Some(Arc::new(same(&pki.client_ca)?)),
             serving_signer: Some(Arc::new(same(&pki.server_ca)?)),
+            server_names: names.names.iter().cloned().chain(names.addresses.iter().map(ToString::to_string)).collect(),
             ..Options::default()
         };
         tasks.push(Controllers::start(options, controller, informers.clone(), Clock::system(), stop.clone()));
@@ -154,17 +164,6 @@ impl ControlPlane {
 /// An authority once more, for who needs one of his own.
 fn same(authority: &Authority) -> Result<Authority, Failure> {
     Ok(Authority::load(authority.certificate().to_owned(), authority.key().to_owned())?)
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-fn private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let temporary = path.with_extension("tmp");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }
 
 fn serving_names(args: &Server, advertise: IpAddr, service_ip: IpAddr) -> ServingNames {

@@ -1,19 +1,27 @@
 //! The `trireme` binary: command line, configuration, and the wiring of components into processes.
 
 mod address;
+mod agent;
 mod cidr;
 mod cli;
+mod cluster_info;
 mod config;
 mod control_plane;
+mod demo;
+mod disable;
+mod down;
 mod images;
 mod instance;
 mod node;
 mod pod_network;
 mod ports;
 mod print;
+mod private;
 mod progress;
 mod serve;
 mod services;
+mod shown;
+mod signals;
 mod sockets;
 mod streamer;
 mod version;
@@ -31,7 +39,9 @@ fn main() -> ExitCode {
     if args.next().is_some_and(|first| first == node::SHIM) {
         return shim(args.next());
     }
-    match run() {
+    let hidden = std::env::args_os().nth(1).is_some_and(|first| first == demo::app::COMMAND);
+    let result = if hidden { demo::app::run(&std::env::args().nth(2).unwrap_or_default()) } else { run() };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // A closed standard error leaves the exit code.
@@ -70,9 +80,9 @@ fn run() -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "trireme", &mut std::io::stdout());
             Ok(())
         }
-        Command::Agent(_) => Err("`trireme agent` needs the node, which this build does not have yet".into()),
-        Command::Down => serve::down(&common),
-        Command::Uninstall(uninstall) => serve::uninstall(&common, &uninstall),
+        Command::Agent(agent) => agent::run(&common, &agent),
+        Command::Down => down::down(&common),
+        Command::Uninstall(uninstall) => down::uninstall(&common, &uninstall),
         Command::Images(command) => images::run(&common, &command),
     }
 }

@@ -1,10 +1,12 @@
 //! Wires runtime, network and node agent.
 
+use crate::images::SOCKET;
 use crate::instance::Instance;
 use crate::pod_network::{PodNetwork, PodNetworkConfig};
 use crate::progress::Progress;
+use crate::shown::Shown;
 use crate::streamer::Embedded;
-use crate::{Failure, address, cli, images, version};
+use crate::{Failure, address, cli, version};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rustls::RootCertStore;
@@ -32,7 +34,8 @@ pub const SHIM: &str = "__shim";
 pub const CRI_SOCKET: &str = "cri.sock";
 
 /// What a node needs to know of its cluster.
-pub struct Cluster<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
     /// Addresses of pods.
     pub cluster_cidr: String,
     /// Addresses of services.
@@ -41,21 +44,37 @@ pub struct Cluster<'a> {
     pub dns: IpAddr,
     /// The cluster's domain.
     pub domain: String,
-    /// Signs the node's serving certificate.
-    pub server_ca: &'a Authority,
+    /// Parts that nodes leave to others: `dns`, `proxy`.
+    pub disabled: Vec<String>,
     /// PEM of the authority of clients.
     pub client_ca: String,
+}
+
+/// How a node speaks with its API server, and is known to it.
+pub struct Access {
+    /// As the node.
+    pub client: Client,
+    /// As the node's network.
+    pub network: Client,
+    /// What the node shows when the API server calls.
+    pub serving: Arc<Shown>,
 }
 
 /// The node of this machine, running.
 pub struct LocalNode {
     node: Node,
+    images: Option<Images>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 /// The node's name.
 pub fn name(args: &cli::Node) -> String {
     args.node_name.clone().unwrap_or_else(address::host_name)
+}
+
+/// The node's address.
+pub fn ip(args: &cli::Node) -> IpAddr {
+    args.node_ip.unwrap_or_else(address::of_default_route)
 }
 
 fn pair(text: &str, what: &str) -> Result<(String, String), Failure> {
@@ -71,16 +90,15 @@ impl LocalNode {
     pub async fn start(
         instance: &Instance,
         args: &cli::Node,
-        cluster: &Cluster<'_>,
-        client: Client,
-        network_client: Client,
+        cluster: &Cluster,
+        access: Access,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
         if !rustix::process::geteuid().is_root() {
             return Err("a node needs root (namespaces, mounts, cgroups); use sudo, or --disable node".into());
         }
-        let ip = args.node_ip.unwrap_or_else(address::of_default_route);
+        let ip = ip(args);
         let name = name(args);
         let mut tasks = Vec::new();
         let network = PodNetwork::new(PodNetworkConfig {
@@ -91,23 +109,27 @@ impl LocalNode {
             service_cidr: cluster.service_cidr.parse()?,
             dns: cluster.dns,
             domain: cluster.domain.clone(),
+            proxied: !cluster.disabled.iter().any(|part| part == "proxy"),
+            answered: !cluster.disabled.iter().any(|part| part == "dns"),
             resolv_conf: args.resolv_conf.clone(),
         });
-        let keeper = network.clone().run(network_client, stop.clone());
+        let keeper = network.clone().run(access.network, stop.clone());
         tasks.push(tokio::spawn(async move {
             if let Err(error) = keeper.await {
                 tracing::error!(%error, "the pod network does not work");
             }
         }));
         let mut streamer: Option<Arc<dyn Streamer>> = None;
+        let mut images = None;
         let socket = match &args.container_runtime_endpoint {
             Some(endpoint) => PathBuf::from(endpoint.trim_start_matches("unix://")),
             None => {
                 let socket = instance.path(CRI_SOCKET);
-                let options = images::options(instance, &args.private_registry)?;
+                let options = crate::images::options(instance, &args.private_registry)?;
                 let runtime = runtime(instance, options, network).await?;
                 import(&runtime, instance, progress).await;
-                tasks.push(images::serve(runtime.images().clone(), &instance.path(images::SOCKET), stop.clone())?);
+                tasks.push(crate::images::serve(runtime.images().clone(), &instance.path(SOCKET), stop.clone())?);
+                images = Some(runtime.images().clone());
                 tasks.push(serve_runtime(runtime.clone(), socket.clone(), stop)?);
                 streamer = Some(Arc::new(Embedded(runtime)));
                 socket
@@ -124,7 +146,13 @@ impl LocalNode {
             Err(error) => return Err(format!("cannot listen on {ip}:{}: {error}", args.kubelet_port).into()),
         };
         let port = listener.local_addr()?.port();
-        tasks.push(tokio::spawn(api::serve(cri.clone(), streamer, listener, tls(cluster, &name, ip)?, stop.clone())));
+        tasks.push(tokio::spawn(api::serve(
+            cri.clone(),
+            streamer,
+            listener,
+            tls(cluster, access.serving)?,
+            stop.clone(),
+        )));
         let labels = args.node_label.iter().map(|l| pair(l, "--node-label")).collect::<Result<_, _>>()?;
         let mut taints = Vec::new();
         for text in &args.node_taint {
@@ -147,8 +175,13 @@ impl LocalNode {
             version: format!("{}+trireme{}", version::KUBERNETES, version::TRIREME),
             cgroup: cgroup(instance),
         };
-        let node = Node::start(config, client, cri, stop.clone()).await?;
-        Ok(Self { node, tasks })
+        let node = Node::start(config, access.client, cri, stop.clone()).await?;
+        Ok(Self { node, images, tasks })
+    }
+
+    /// The image store, if the runtime is our own.
+    pub fn images(&self) -> Option<&Images> {
+        self.images.as_ref()
     }
 
     /// Waits until all has ended.
@@ -165,7 +198,7 @@ impl LocalNode {
 const ARCHIVES: &str = "images-import";
 
 async fn import(runtime: &Runtime, instance: &Instance, progress: &Progress) {
-    match images::import_dir(runtime.images(), &instance.path(ARCHIVES)).await {
+    match crate::images::import_dir(runtime.images(), &instance.path(ARCHIVES)).await {
         0 => {}
         1 => progress.done(&format!("1 image of {ARCHIVES}")),
         count => progress.done(&format!("{count} images of {ARCHIVES}")),
@@ -248,12 +281,19 @@ fn serve_runtime(runtime: Arc<Runtime>, socket: PathBuf, stop: &CancellationToke
     }))
 }
 
-/// The node's own certificate, and whom it answers.
-fn tls(cluster: &Cluster<'_>, name: &str, ip: IpAddr) -> Result<Arc<rustls::ServerConfig>, Failure> {
+/// The certificate of the node of a control plane, which holds the authority itself.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn own_certificate(authority: &Authority, name: &str, ip: IpAddr) -> Result<Arc<Shown>, Failure> {
     const LIFE: Duration = Duration::from_secs(365 * 86_400);
     let subject = Subject::new(&format!("system:node:{name}"), &["system:nodes"]);
     let purpose = Purpose::Server { names: vec![name.to_owned()], addresses: vec![ip] };
-    let identity = cluster.server_ca.issue(&subject, &purpose, LIFE)?;
+    Shown::new(&authority.issue(&subject, &purpose, LIFE)?)
+}
+
+/// What the node shows, and whom it answers: clients of the cluster.
+fn tls(cluster: &Cluster, serving: Arc<Shown>) -> Result<Arc<rustls::ServerConfig>, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&cluster.client_ca, "the client CA")? {
@@ -263,6 +303,6 @@ fn tls(cluster: &Cluster<'_>, name: &str, ip: IpAddr) -> Result<Arc<rustls::Serv
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(identity.chain()?, identity.private_key()?)?;
+        .with_cert_resolver(serving);
     Ok(Arc::new(config))
 }

@@ -37,6 +37,10 @@ pub struct PodNetworkConfig {
     pub dns: IpAddr,
     /// The cluster's domain.
     pub domain: String,
+    /// Whether services are programmed here; else somebody else does.
+    pub proxied: bool,
+    /// Whether cluster DNS is answered here; else somebody else does.
+    pub answered: bool,
     /// Where names outside the cluster are asked.
     pub resolv_conf: PathBuf,
 }
@@ -115,23 +119,17 @@ impl PodNetwork {
         })
         .await?;
         let gateways = network.gateways();
-        let dns = Dns::serve(DnsConfig {
-            listen: gateways.iter().map(|ip| SocketAddr::new(*ip, 53)).collect(),
-            netns: None,
-            domain: config.domain.clone(),
-            cluster_ips: vec![config.dns],
-            reverse: vec![config.cluster_cidr, config.service_cidr],
-            upstream: Upstream::File(config.resolv_conf.clone()),
-        })
-        .await?;
+        let dns = match config.answered {
+            true => Some(self.dns(&gateways).await?),
+            false => None,
+        };
         let place = Place { node: config.node.0.clone(), zone: None };
-        let proxy = Proxy::open(ProxyConfig {
-            instance: config.instance,
-            cluster_cidrs: vec![config.cluster_cidr],
-            place,
-            netns: None,
-        })
-        .await?;
+        let proxy =
+            ProxyConfig { instance: config.instance, cluster_cidrs: vec![config.cluster_cidr], place, netns: None };
+        let proxy = match config.proxied {
+            true => Some(Proxy::open(proxy).await?),
+            false => None,
+        };
         self.network.send_replace(Some(network));
         let mut overlay: Option<Overlay> = None;
         loop {
@@ -140,11 +138,16 @@ impl PodNetwork {
                 slices: values(&slices),
                 namespaces: namespaces.list().iter().map(|e| e.meta.key.name.to_string()).collect(),
             };
-            let state = services::proxy_state(&objects, &config.node.0, Some((config.dns, &gateways)));
-            if let Err(error) = proxy.sync(state).await {
+            let here = dns.as_ref().map(|_| (config.dns, &gateways[..]));
+            let state = services::proxy_state(&objects, &config.node.0, here);
+            if let Some(proxy) = &proxy
+                && let Err(error) = proxy.sync(state).await
+            {
                 tracing::error!(%error, "services cannot be programmed");
             }
-            if let Err(error) = dns.update(&services::dns_records(&objects)) {
+            if let Some(dns) = &dns
+                && let Err(error) = dns.update(&services::dns_records(&objects))
+            {
                 tracing::error!(%error, "DNS records cannot be used");
             }
             let peers = self.peers(&nodes);
@@ -165,6 +168,19 @@ impl PodNetwork {
                 () = changed.notified() => {}
             }
         }
+    }
+
+    async fn dns(&self, gateways: &[IpAddr]) -> Result<Dns, Failure> {
+        let config = &self.config;
+        Ok(Dns::serve(DnsConfig {
+            listen: gateways.iter().map(|ip| SocketAddr::new(*ip, 53)).collect(),
+            netns: None,
+            domain: config.domain.clone(),
+            cluster_ips: vec![config.dns],
+            reverse: vec![config.cluster_cidr, config.service_cidr],
+            upstream: Upstream::File(config.resolv_conf.clone()),
+        })
+        .await?)
     }
 
     async fn overlay(&self, pod_cidrs: Vec<ipnet::IpNet>) -> Result<Overlay, Failure> {

@@ -1,6 +1,7 @@
 //! What a request asks for, and whether its signer may give it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequestSpec;
 use trireme_pki::Usage;
@@ -15,8 +16,10 @@ use super::{API_CLIENT, KUBELET_CLIENT, KUBELET_SERVING};
 pub(crate) struct Names {
     pub(crate) common_name: String,
     pub(crate) organizations: Vec<String>,
-    /// DNS names and addresses.
-    pub(crate) hosts: usize,
+    /// DNS names.
+    pub(crate) names: Vec<String>,
+    /// Addresses, as text.
+    pub(crate) addresses: Vec<String>,
     /// Mail addresses and URIs.
     pub(crate) others: usize,
 }
@@ -55,13 +58,37 @@ pub(crate) fn names(pem: &[u8]) -> Result<Names, Refused> {
         if let ParsedExtension::SubjectAlternativeName(alternatives) = extension {
             for name in &alternatives.general_names {
                 match name {
-                    GeneralName::DNSName(_) | GeneralName::IPAddress(_) => names.hosts += 1,
+                    GeneralName::DNSName(name) => names.names.push((*name).to_owned()),
+                    GeneralName::IPAddress(bytes) => match address(bytes) {
+                        Some(address) => names.addresses.push(address.to_string()),
+                        None => names.others += 1,
+                    },
                     _ => names.others += 1,
                 }
             }
         }
     }
     Ok(names)
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+impl Names {
+    fn hosts(&self) -> usize {
+        self.names.len() + self.addresses.len()
+    }
+}
+
+/// Whether a serving certificate may be had without asking anybody: by the node of that name, for its own name and
+/// addresses that are not those of the API server (`server`) or of other nodes (`taken`). Upstream leaves this to an
+/// administrator, because a node could take the place of anybody else.
+pub(crate) fn serves_itself(names: &Names, server: &BTreeSet<String>, taken: &BTreeSet<String>) -> bool {
+    let Some(node) = names.common_name.strip_prefix("system:node:") else { return false };
+    names.names.iter().all(|name| name == node && !server.contains(name))
+        && names.addresses.iter().all(|address| !server.contains(address) && !taken.contains(address))
 }
 
 /// The usages that a certificate of this signer gets (certificates.k8s.io/v1 signerName).
@@ -92,7 +119,7 @@ pub(crate) fn check(spec: &CertificateSigningRequestSpec, names: &Names) -> Resu
     match spec.signer_name.as_str() {
         KUBELET_CLIENT => {
             node()?;
-            if names.hosts + names.others > 0 {
+            if names.hosts() + names.others > 0 {
                 return Err(Refused::AlternativeNames);
             }
             if !for_clients || !asked.contains("digital signature") {
@@ -104,7 +131,7 @@ pub(crate) fn check(spec: &CertificateSigningRequestSpec, names: &Names) -> Resu
             if spec.username.as_ref() != Some(&names.common_name) {
                 return Err(Refused::CommonName);
             }
-            if names.hosts == 0 || names.others > 0 {
+            if names.hosts() == 0 || names.others > 0 {
                 return Err(Refused::NoHosts);
             }
             if auth != ["server auth"] || !asked.contains("digital signature") {
@@ -137,7 +164,8 @@ mod tests {
         let expected = Names {
             common_name: "system:node:a".into(),
             organizations: vec!["system:nodes".into()],
-            hosts: 2,
+            names: vec!["a".into()],
+            addresses: vec!["10.0.0.1".into()],
             others: 0,
         };
         assert_eq!(names(pem.as_bytes()), Ok(expected));
@@ -161,11 +189,11 @@ mod tests {
         for (signer, usages, names, allowed) in [
             (KUBELET_CLIENT, &client[..], node(), true),
             (KUBELET_CLIENT, &server, node(), false),
-            (KUBELET_CLIENT, &client, Names { hosts: 1, ..node() }, false),
+            (KUBELET_CLIENT, &client, Names { names: vec!["a".into()], ..node() }, false),
             (KUBELET_CLIENT, &client, user(&["system:nodes"]), false),
-            (KUBELET_SERVING, &server, Names { hosts: 1, ..node() }, true),
+            (KUBELET_SERVING, &server, Names { names: vec!["a".into()], ..node() }, true),
             (KUBELET_SERVING, &server, node(), false),
-            (KUBELET_SERVING, &client, Names { hosts: 1, ..node() }, false),
+            (KUBELET_SERVING, &client, Names { names: vec!["a".into()], ..node() }, false),
             (API_CLIENT, &client, user(&["dev"]), true),
             (API_CLIENT, &client, user(&["system:masters"]), false),
             (API_CLIENT, &["server auth"], user(&[]), false),
@@ -175,6 +203,31 @@ mod tests {
                 "request": "", "signerName": signer, "usages": usages, "username": "system:node:a"}))
             .unwrap();
             assert_eq!(check(&spec, &names).is_ok(), allowed, "{signer} {usages:?} {names:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_gets_a_serving_certificate_for_itself_and_not_for_the_api_server() {
+        let set = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<BTreeSet<_>>();
+        let (server, taken) = (set(&["kubernetes", "10.0.0.1"]), set(&["10.0.0.2"]));
+        let allowed = |node: &str, name: &str, address: &str| {
+            let names = Names {
+                common_name: format!("system:node:{node}"),
+                names: vec![name.into()],
+                addresses: vec![address.into()],
+                ..Names::default()
+            };
+            serves_itself(&names, &server, &taken)
+        };
+        assert!(allowed("a", "a", "10.0.0.3"));
+        for (node, name, address) in [
+            ("a", "b", "10.0.0.3"),
+            ("a", "kubernetes", "10.0.0.3"),
+            ("kubernetes", "kubernetes", "10.0.0.3"),
+            ("a", "a", "10.0.0.1"),
+            ("a", "a", "10.0.0.2"),
+        ] {
+            assert!(!allowed(node, name, address), "{node} {name} {address}");
         }
     }
 }
