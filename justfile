@@ -21,6 +21,17 @@ test:
 build:
     cargo build --release -p trireme
 
+# Measures Trireme against its budgets and peers (root, an idle machine, etcd for the comparison): a Markdown table.
+# `just bench durable lists` runs only those sections; `just bench-engines` compares embedded storage engines.
+bench *SECTIONS:
+    cargo build --release -p trireme -p trireme-bench
+    target/release/trireme-bench {{SECTIONS}}
+
+# Our log beside fjall and redb.
+bench-engines:
+    cargo build --release -p trireme-bench --features engines
+    target/release/trireme-bench engines
+
 # What CI runs.
 ci:
     .ci/run

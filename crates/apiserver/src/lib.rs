@@ -44,5 +44,5 @@ mod watching;
 pub use authn::Credentials;
 pub use inprocess::InProcess;
 pub use kubelet::Kubelets;
-pub use server::{ApiServer, Config, StartError};
+pub use server::{ApiServer, Config, Incoming, StartError};
 pub use user::User;
