@@ -4,11 +4,12 @@ use crate::config::NodeConfig;
 use crate::cri::label;
 use crate::environment::expand;
 use crate::sandbox::namespaces;
-use crate::volumes;
+use crate::spec::quantity;
+use crate::volumes::{self, Volumes};
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use trireme_cri as cri;
-use trireme_schema::{Quantity, Value};
+use trireme_schema::{Map, Value};
 
 /// What hides of `/proc` and `/sys`, and what is read-only there, unless `procMount` says otherwise.
 const MASKED: [&str; 11] = [
@@ -26,12 +27,8 @@ const MASKED: [&str; 11] = [
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-fn quantity(value: Option<&Value>) -> Option<Quantity> {
-    value.and_then(Value::as_str)?.parse().ok()
-}
-
 /// CPU weight of an amount: 1024 for one, at least 2.
-fn shares(milli: i64) -> i64 {
+pub(crate) fn shares(milli: i64) -> i64 {
     if milli == 0 { 2 } else { (milli * 1024 / 1000).clamp(2, 262_144) }
 }
 
@@ -58,8 +55,21 @@ pub(crate) fn resources(pod: &Value, container: &Value, memory: i64) -> cri::Lin
         cpu_shares: shares(request),
         memory_limit_in_bytes: amount("limits", "memory").map_or(0, |q| q.value()),
         oom_score_adj: oom_score(pod, container, memory),
+        hugepage_limits: hugepages(container),
         ..cri::LinuxContainerResources::default()
     }
+}
+
+/// Large pages that a container may have, by their size.
+fn hugepages(container: &Value) -> Vec<cri::HugepageLimit> {
+    let limits = container.at(&["resources", "limits"]).and_then(Value::as_object);
+    let pages = limits.into_iter().flat_map(Map::iter).filter_map(|(name, value)| {
+        let size = name.strip_prefix("hugepages-")?;
+        let limit = quantity(Some(value))?.value();
+        // The kernel writes sizes with a B.
+        Some(cri::HugepageLimit { page_size: format!("{}B", size.replace('i', "")), limit: u64::try_from(limit).ok()? })
+    });
+    pages.collect()
 }
 
 /// What is needed besides the pod to make a container.
@@ -68,9 +78,14 @@ pub(crate) struct Needs<'a> {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) attempt: u32,
     pub(crate) image: String,
-    pub(crate) hosts: Option<PathBuf>,
+    pub(crate) hosts: PathBuf,
     /// The machine's memory in bytes.
     pub(crate) memory: i64,
+    /// The container whose processes an ephemeral one sees.
+    pub(crate) target: Option<String>,
+    pub(crate) volumes: &'a Volumes,
+    /// Images of volumes, by volume.
+    pub(crate) image_volumes: HashMap<String, String>,
 }
 
 /// Says whether a user that is root may run.
@@ -114,37 +129,11 @@ pub(crate) fn container(pod: &Value, container: &Value, needs: Needs<'_>) -> Res
     let texts = |field: &str| -> Vec<String> {
         container.list_at(&[field]).iter().filter_map(Value::as_str).map(|t| expand(t, &known)).collect()
     };
-    let mut mounts = Vec::new();
-    for mount in container.list_at(&["volumeMounts"]) {
-        let volume = pod.list_at(&["spec", "volumes"]).iter().find(|v| v.get("name") == mount.get("name"));
-        let volume = volume.ok_or_else(|| format!("cannot find volume \"{}\" to mount", mount.str_at(&["name"])))?;
-        let mut path = volumes::path(needs.config, pod, volume).ok_or("no volume plugin matched")?;
-        let sub = match mount.str_at(&["subPathExpr"]) {
-            "" => mount.str_at(&["subPath"]).to_owned(),
-            expression => expand(expression, &known),
-        };
-        if !sub.is_empty() {
-            path = sub_path(&path, &sub)?;
-        }
-        let propagation = match mount.str_at(&["mountPropagation"]) {
-            "HostToContainer" => cri::MountPropagation::PropagationHostToContainer,
-            "Bidirectional" => cri::MountPropagation::PropagationBidirectional,
-            _ => cri::MountPropagation::PropagationPrivate,
-        };
-        mounts.push(cri::Mount {
-            container_path: mount.str_at(&["mountPath"]).to_owned(),
-            host_path: path.display().to_string(),
-            readonly: mount.bool_at(&["readOnly"]),
-            recursive_read_only: mount.str_at(&["recursiveReadOnly"]) == "Enabled",
-            propagation: propagation as i32,
-            ..cri::Mount::default()
-        });
-    }
-    let mounted = |path: &str| mounts.iter().any(|m: &cri::Mount| m.container_path == path);
-    if let Some(hosts) = needs.hosts.filter(|_| !mounted("/etc/hosts")) {
+    let mut mounts = mounts(pod, container, &needs, &known)?;
+    if !mounts.iter().any(|m: &cri::Mount| m.container_path == "/etc/hosts") {
         mounts.push(cri::Mount {
             container_path: "/etc/hosts".into(),
-            host_path: hosts.display().to_string(),
+            host_path: needs.hosts.display().to_string(),
             ..cri::Mount::default()
         });
     }
@@ -190,7 +179,7 @@ pub(crate) fn container(pod: &Value, container: &Value, needs: Needs<'_>) -> Res
         tty: container.bool_at(&["tty"]),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(resources(pod, container, needs.memory)),
-            security_context: Some(security(pod, container)),
+            security_context: Some(security(pod, container, needs.target)),
         }),
         ..cri::ContainerConfig::default()
     })
@@ -202,24 +191,82 @@ pub(crate) fn termination_file(config: &NodeConfig, pod: &Value, name: &str, att
     dir.join("containers").join(name).join(attempt.to_string())
 }
 
-/// A path below a volume; links cannot lead out of it.
-fn sub_path(volume: &Path, sub: &str) -> Result<PathBuf, String> {
-    let plain = Path::new(sub).components().all(|c| matches!(c, std::path::Component::Normal(_)));
-    if !plain {
-        return Err(format!("subPath {sub:?} must stay in its volume"));
+/// What a container finds in its directories.
+fn mounts(
+    pod: &Value,
+    container: &Value,
+    needs: &Needs<'_>,
+    known: &BTreeMap<String, String>,
+) -> Result<Vec<cri::Mount>, String> {
+    let name = container.str_at(&["name"]);
+    let mut mounts = Vec::new();
+    for (i, mount) in container.list_at(&["volumeMounts"]).iter().enumerate() {
+        let volume_name = mount.str_at(&["name"]);
+        let volume = pod.list_at(&["spec", "volumes"]).iter().find(|v| v.str_at(&["name"]) == volume_name);
+        let volume =
+            volume.ok_or_else(|| format!("cannot find volume {volume_name:?} to mount into container {name:?}"))?;
+        let sub = match mount.str_at(&["subPathExpr"]) {
+            "" => mount.str_at(&["subPath"]).to_owned(),
+            expression => expand_all(expression, known)?,
+        };
+        let container_path = mount.str_at(&["mountPath"]).to_owned();
+        if let Some(image) = needs.image_volumes.get(volume_name) {
+            let image = cri::ImageSpec { image: image.clone(), ..cri::ImageSpec::default() };
+            mounts.push(cri::Mount {
+                container_path,
+                readonly: true,
+                image: Some(image),
+                image_sub_path: sub,
+                ..cri::Mount::default()
+            });
+            continue;
+        }
+        let mut path = needs.volumes.path(needs.config, pod, volume).ok_or("no volume plugin matched")?;
+        if !sub.is_empty() {
+            let dir = volumes::pod_dir(needs.config, pod.str_at(&["metadata", "uid"]));
+            let place = dir.join("volume-subpaths").join(volume_name).join(name).join(i.to_string());
+            path = volumes::bind_sub_path(&path, &sub, place).map_err(|why| {
+                format!("failed to prepare subPath for volumeMount {volume_name:?} of container {name:?}: {why}")
+            })?;
+        }
+        let propagation = match mount.str_at(&["mountPropagation"]) {
+            "HostToContainer" => cri::MountPropagation::PropagationHostToContainer,
+            "Bidirectional" => cri::MountPropagation::PropagationBidirectional,
+            _ => cri::MountPropagation::PropagationPrivate,
+        };
+        let recursive = matches!(mount.str_at(&["recursiveReadOnly"]), "Enabled" | "IfPossible");
+        // Files that the agent keeps up to date are nobody else's to write (upstream: read-only since 1.9.6).
+        let kept = ["configMap", "secret", "projected", "downwardAPI"].iter().any(|kind| volume.get(kind).is_some());
+        mounts.push(cri::Mount {
+            container_path,
+            host_path: path.display().to_string(),
+            readonly: mount.bool_at(&["readOnly"]) || kept,
+            recursive_read_only: recursive,
+            propagation: propagation as i32,
+            ..cri::Mount::default()
+        });
     }
-    let path = volume.join(sub);
-    if !path.exists() {
-        std::fs::create_dir_all(&path).map_err(|e| format!("failed to create subPath directory {sub:?}: {e}"))?;
-    }
-    let (real, root) = (path.canonicalize(), volume.canonicalize());
-    match (real, root) {
-        (Ok(real), Ok(root)) if real.starts_with(&root) => Ok(real),
-        _ => Err(format!("subPath {sub:?} leads out of its volume")),
-    }
+    Ok(mounts)
 }
 
-fn security(pod: &Value, container: &Value) -> cri::LinuxContainerSecurityContext {
+/// Expands an expression of which every variable must be known.
+fn expand_all(text: &str, known: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(tail) = rest.strip_prefix('$') {
+            rest = tail;
+        } else if let Some((name, tail)) = rest.strip_prefix('(').and_then(|r| r.split_once(')')) {
+            if !known.contains_key(name) {
+                return Err(format!("missing value for {name:?}"));
+            }
+            rest = tail;
+        }
+    }
+    Ok(expand(text, known))
+}
+
+fn security(pod: &Value, container: &Value, target: Option<String>) -> cri::LinuxContainerSecurityContext {
     let own = |field: &str| container.at(&["securityContext", field]);
     let either = |field: &str| own(field).or_else(|| pod.at(&["spec", "securityContext", field]));
     let number = |field: &str| either(field).and_then(Value::as_int).map(|value| cri::Int64Value { value });
@@ -247,7 +294,12 @@ fn security(pod: &Value, container: &Value) -> cri::LinuxContainerSecurityContex
             add_ambient_capabilities: Vec::new(),
         }),
         privileged,
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(match target {
+            Some(target_id) => {
+                cri::NamespaceOption { pid: cri::NamespaceMode::Target as i32, target_id, ..namespaces(pod) }
+            }
+            None => namespaces(pod),
+        }),
         run_as_user: number("runAsUser"),
         run_as_group: number("runAsGroup"),
         readonly_rootfs: own("readOnlyRootFilesystem").and_then(Value::as_bool).unwrap_or_default(),
@@ -261,5 +313,62 @@ fn security(pod: &Value, container: &Value) -> cri::LinuxContainerSecurityContex
             localhost_ref: profile.map(|p| p.str_at(&["localhostProfile"]).to_owned()).unwrap_or_default(),
         }),
         ..cri::LinuxContainerSecurityContext::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trireme_schema::json;
+
+    fn value(text: &str) -> Value {
+        json::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn root_is_refused_where_it_must_not_run() {
+        let pod = value(r#"{"metadata":{"name":"p"},"spec":{"securityContext":{"runAsNonRoot":true}}}"#);
+        for (container, uid, user, want) in [
+            ("{}", Some(0), "", "container has runAsNonRoot and image will run as root"),
+            ("{}", None, "", "container has runAsNonRoot and image will run as root"),
+            (
+                "{}",
+                None,
+                "web",
+                "container has runAsNonRoot and image has non-numeric user (web), cannot verify user is non-root",
+            ),
+            ("{}", Some(7), "", ""),
+            (r#"{"securityContext":{"runAsUser":0}}"#, Some(7), "", "container's runAsUser breaks non-root policy"),
+            (r#"{"securityContext":{"runAsUser":5}}"#, None, "web", ""),
+            (r#"{"securityContext":{"runAsNonRoot":false}}"#, Some(0), "", ""),
+        ] {
+            let why = check_user(&pod, &value(container), uid, user).err().unwrap_or_default();
+            let fits = if want.is_empty() { why.is_empty() } else { why.starts_with(want) };
+            assert!(fits, "{container} {uid:?} {user}: {why}");
+        }
+    }
+
+    #[test]
+    fn resources_become_shares_quotas_and_badness() {
+        let pod = |class: &str| value(&format!(r#"{{"status":{{"qosClass":"{class}"}}}}"#));
+        let container = value(
+            r#"{"resources":{"requests":{"cpu":"250m","memory":"1Gi"},"limits":{"cpu":"500m","hugepages-2Mi":"4Mi"}}}"#,
+        );
+        let memory = 4 << 30;
+        let made = resources(&pod("Burstable"), &container, memory);
+        assert_eq!((made.cpu_shares, made.cpu_quota, made.cpu_period), (256, 50_000, 100_000));
+        assert_eq!(made.oom_score_adj, 750);
+        assert_eq!(made.hugepage_limits[0], cri::HugepageLimit { page_size: "2MB".into(), limit: 4 << 20 });
+        assert_eq!(resources(&pod("Guaranteed"), &container, memory).oom_score_adj, -997);
+        assert_eq!(resources(&pod("BestEffort"), &Value::object(), memory).oom_score_adj, 1000);
+        assert_eq!(resources(&pod("BestEffort"), &Value::object(), memory).cpu_shares, 2);
+    }
+
+    #[test]
+    fn a_sub_path_needs_all_its_variables() {
+        let known = BTreeMap::from([("A".to_owned(), "x".to_owned())]);
+        assert_eq!(expand_all("$(A)/y", &known).unwrap(), "x/y");
+        assert_eq!(expand_all("$(B)", &known).unwrap_err(), "missing value for \"B\"");
+        assert_eq!(expand_all("$$(B)", &known).unwrap(), "$(B)");
     }
 }

@@ -2,9 +2,11 @@
 
 use crate::calls;
 use crate::sandbox::hostname;
+use crate::spec::quantity;
 use std::collections::BTreeMap;
 use trireme_client::Client;
-use trireme_schema::{Map, Value};
+use trireme_schema::quantity::Format;
+use trireme_schema::{Map, Quantity, Value};
 
 /// Replaces `$(NAME)` by what is known; `$$` is a dollar, what is unknown stays.
 pub(crate) fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
@@ -38,9 +40,10 @@ pub(crate) fn field(pod: &Value, path: &str) -> Option<String> {
     }
     let quoted = |value: Option<&Value>| {
         let map = value.and_then(Value::as_object).into_iter().flat_map(Map::iter);
-        map.map(|(k, v)| format!("{k}={}", trireme_schema::field::quote(v.as_str().unwrap_or_default())))
-            .collect::<Vec<_>>()
-            .join("\n")
+        let mut lines: Vec<String> =
+            map.map(|(k, v)| format!("{k}={}", trireme_schema::field::quote(v.as_str().unwrap_or_default()))).collect();
+        lines.sort();
+        lines.join("\n")
     };
     Some(match path {
         "metadata.labels" | "metadata.annotations" => quoted(pod.at(&path.split('.').collect::<Vec<_>>())),
@@ -53,21 +56,17 @@ pub(crate) fn field(pod: &Value, path: &str) -> Option<String> {
     })
 }
 
-/// A container's resource, as `resourceFieldRef` names it.
-pub(crate) fn resource(container: &Value, reference: &Value) -> String {
+/// A container's resource, as `resourceFieldRef` names it. A container without a limit has what the node has.
+pub(crate) fn resource(container: &Value, reference: &Value, node: &Value) -> String {
     let name = reference.str_at(&["resource"]);
     let Some((of, what)) = name.split_once('.') else { return String::new() };
-    let read = |v: Option<&Value>| v.and_then(Value::as_str).and_then(|t| t.parse::<trireme_schema::Quantity>().ok());
-    let amount = read(container.at(&["resources", of, what]));
-    let divisor = read(reference.get("divisor")).filter(|d| !d.is_zero());
-    let divisor = divisor.unwrap_or(trireme_schema::Quantity::units(1, trireme_schema::quantity::Format::DecimalSi));
-    match amount {
-        Some(amount) => {
-            let (n, d) = (amount.milli_value() as f64, divisor.milli_value() as f64);
-            format!("{}", (n / d).ceil() as i64)
-        }
-        None => "0".to_owned(),
-    }
+    let own = quantity(container.at(&["resources", of, what])).filter(|q| !q.is_zero());
+    let amount = own.or_else(|| if of == "limits" { quantity(node.get(what)) } else { None });
+    let divisor = quantity(reference.get("divisor")).filter(|d| !d.is_zero());
+    let divisor = divisor.unwrap_or(Quantity::units(1, Format::DecimalSi));
+    let number = |q: Quantity| if what == "cpu" { q.milli_value() } else { q.value() }.max(0);
+    let (n, d) = (number(amount.unwrap_or(Quantity::ZERO)), number(divisor).max(1));
+    (n / d + i64::from(n % d > 0)).to_string()
 }
 
 /// Bytes of a Secret's key as text.
@@ -117,6 +116,7 @@ pub(crate) async fn of_container(
     pod: &Value,
     container: &Value,
     services: &BTreeMap<String, String>,
+    node: &Value,
 ) -> Result<Vec<(String, String)>, String> {
     let namespace = pod.str_at(&["metadata", "namespace"]);
     let object = |plural: &'static str, name: String, optional: bool| async move {
@@ -149,7 +149,11 @@ pub(crate) async fn of_container(
                 } else {
                     value.as_str().unwrap_or_default().to_owned()
                 };
-                set(&mut known, format!("{prefix}{key}"), text);
+                let name = format!("{prefix}{key}");
+                // Such a name cannot be a variable's.
+                if !name.is_empty() && !name.contains('=') {
+                    set(&mut known, name, text);
+                }
             }
         }
     }
@@ -164,7 +168,8 @@ pub(crate) async fn of_container(
             let value = field(pod, reference.str_at(&["fieldPath"])).unwrap_or_default();
             set(&mut known, key, value);
         } else if let Some(reference) = from.get("resourceFieldRef") {
-            set(&mut known, key, resource(container, reference));
+            let named = crate::spec::container(pod, reference.str_at(&["containerName"]));
+            set(&mut known, key, resource(named.unwrap_or(container), reference, node));
         } else {
             for (kind, plural) in [("configMapKeyRef", "configmaps"), ("secretKeyRef", "secrets")] {
                 let Some(reference) = from.get(kind) else { continue };
@@ -201,6 +206,23 @@ mod tests {
         let known = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
         for (text, want) in [("$(A)b", "1b"), ("$$(A)", "$(A)"), ("$(B)", "$(B)"), ("$x$", "$x$"), ("a$(A", "a$(A")] {
             assert_eq!(expand(text, &known), want);
+        }
+    }
+
+    #[test]
+    fn resources_are_rounded_up_and_default_to_the_nodes() {
+        let value = |t: &str| trireme_schema::json::parse(t.as_bytes()).unwrap();
+        let container = value(r#"{"resources":{"limits":{"memory":"100Mi"},"requests":{"cpu":"1500m"}}}"#);
+        let node = value(r#"{"cpu":"2","memory":"1Gi"}"#);
+        for (reference, want) in [
+            (r#"{"resource":"limits.memory","divisor":"1Mi"}"#, "100"),
+            (r#"{"resource":"limits.memory"}"#, "104857600"),
+            (r#"{"resource":"requests.cpu"}"#, "2"),
+            (r#"{"resource":"requests.cpu","divisor":"1m"}"#, "1500"),
+            (r#"{"resource":"limits.cpu"}"#, "2"),
+            (r#"{"resource":"requests.memory"}"#, "0"),
+        ] {
+            assert_eq!(resource(&container, &value(reference), &node), want, "{reference}");
         }
     }
 }

@@ -5,7 +5,9 @@
 //! next event. What a step is, `plan` decides; `container` and `sandbox` translate pods into CRI's words, `status`
 //! translates back. [`api`] is what the API server calls for logs.
 
+mod admit;
 pub mod api;
+mod backoff;
 mod calls;
 mod config;
 mod container;
@@ -13,9 +15,13 @@ mod cri;
 mod environment;
 mod node;
 mod plan;
+mod pods;
 mod probe;
+mod pull_secrets;
 mod register;
 mod sandbox;
+mod sources;
+mod spec;
 mod status;
 mod volumes;
 mod worker;

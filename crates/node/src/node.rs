@@ -2,9 +2,11 @@
 
 use crate::config::NodeConfig;
 use crate::cri::Cri;
+use crate::pods::Pods;
 use crate::register::{self, RuntimeState};
+use crate::sources::Sources;
 use crate::worker::{Shared, Worker};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod, Service};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,15 +75,21 @@ impl Node {
         let pods = InformerBuilder::<Pod>::all()
             .fields(&format!("spec.nodeName={}", config.name))
             .start(client.clone(), stop.clone());
+        let node = InformerBuilder::<NodeObject>::all()
+            .fields(&format!("metadata.name={}", config.name))
+            .start(client.clone(), stop.clone());
         let recorder = Recorder::new(client.clone(), "kubelet", &config.name);
         let shared = Arc::new(Shared {
             memory: register::memory(),
             runtime: state.name,
             config,
+            sources: Sources::new(client.clone(), stop.clone()),
             client,
             cri: cri.clone(),
             recorder,
             services: services.clone(),
+            node: node.clone(),
+            pods: Pods::default(),
         });
         let dirty: Arc<(Mutex<Vec<Key>>, Notify)> = Arc::default();
         let notes = dirty.clone();
@@ -96,7 +104,7 @@ impl Node {
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = async { tokio::join!(pods.synced(), services.synced()); } => {}
+                () = async { tokio::join!(pods.synced(), services.synced(), node.synced()); } => {}
             }
             dispatch(shared, pods, dirty, heard, stop).await;
         });

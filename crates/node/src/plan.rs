@@ -1,12 +1,13 @@
 //! What is to be done for a pod: a function of what it asks for and what there is.
 
-use std::collections::BTreeMap;
+use crate::spec::{is_sidecar, restarts};
+use std::collections::{BTreeMap, BTreeSet};
 use trireme_cri::{ContainerState, ContainerStatus};
 use trireme_schema::Value;
 
 /// What there is of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub(crate) enum Seen {
     /// Made, not started.
     Created,
     /// Runs.
@@ -17,18 +18,20 @@ pub enum Seen {
 
 /// What there is of a pod.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// Whether its sandbox is ready.
-    pub sandbox: bool,
+    pub(crate) sandbox: bool,
     /// The newest container of each name.
-    pub containers: BTreeMap<String, Seen>,
+    pub(crate) containers: BTreeMap<String, Seen>,
+    /// Those of a sandbox that is no more.
+    pub(crate) stale: BTreeSet<String>,
     /// Containers that have started as their startup probe says (those without one: that run).
-    pub started: Vec<String>,
+    pub(crate) started: BTreeSet<String>,
 }
 
 /// The next steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Make the sandbox.
     StartSandbox,
     /// Start a container (again).
@@ -38,8 +41,8 @@ pub enum Action {
 }
 
 impl Observed {
-    /// Adds what the runtime says of a container; newer attempts hide older ones.
-    pub fn note(&mut self, name: &str, status: &ContainerStatus) {
+    /// Adds what the runtime says of a container.
+    pub(crate) fn note(&mut self, name: &str, status: &ContainerStatus) {
         let seen = match status.state() {
             ContainerState::ContainerRunning => Seen::Running,
             ContainerState::ContainerExited => Seen::Exited(status.exit_code),
@@ -47,69 +50,77 @@ impl Observed {
         };
         self.containers.insert(name.to_owned(), seen);
     }
-}
 
-fn is_sidecar(container: &Value) -> bool {
-    container.str_at(&["restartPolicy"]) == "Always"
-}
-
-/// Whether a container that ended with a code is started again.
-fn restarts(policy: &str, code: i32) -> bool {
-    match policy {
-        "Never" => false,
-        "OnFailure" => code != 0,
-        _ => true,
+    /// Names of containers that run.
+    pub(crate) fn running(&self) -> BTreeSet<String> {
+        let running = self.containers.iter().filter(|(_, seen)| **seen == Seen::Running);
+        running.map(|(name, _)| name.clone()).collect()
     }
 }
 
+fn name(container: &Value) -> &str {
+    container.str_at(&["name"])
+}
+
 /// The steps that are due; none means: wait.
-pub fn plan(pod: &Value, observed: &Observed) -> Vec<Action> {
-    let policy = pod.str_at(&["spec", "restartPolicy"]);
+pub(crate) fn plan(pod: &Value, observed: &Observed) -> Vec<Action> {
     let main = pod.list_at(&["spec", "containers"]);
-    let name = |c: &Value| c.str_at(&["name"]).to_owned();
-    let over = |c: &Value| matches!(observed.containers.get(c.str_at(&["name"])), Some(Seen::Exited(code)) if !restarts(policy, *code));
-    if !main.is_empty() && main.iter().all(over) {
+    let ended = |c: &Value| match observed.containers.get(name(c)) {
+        Some(Seen::Exited(code)) => Some(*code),
+        _ => None,
+    };
+    if !main.is_empty() && main.iter().all(|c| ended(c).is_some_and(|code| !restarts(pod, c, code))) {
+        return vec![Action::Finish];
+    }
+    let init_failed =
+        |c: &Value| !is_sidecar(pod, name(c)) && ended(c).is_some_and(|code| code != 0 && !restarts(pod, c, code));
+    if pod.list_at(&["spec", "initContainers"]).iter().any(init_failed) {
         return vec![Action::Finish];
     }
     if !observed.sandbox {
         return vec![Action::StartSandbox];
     }
+    // In a new sandbox all begins anew.
+    let here = |c: &Value| observed.containers.get(name(c)).filter(|_| !observed.stale.contains(name(c)));
+    let start = |c: &Value| Action::Start(name(c).to_owned());
+    // Once a main container was started, init containers that ended need not run again.
+    let begun = main.iter().any(|c| here(c).is_some());
     let mut actions = Vec::new();
     for container in pod.list_at(&["spec", "initContainers"]) {
-        let seen = observed.containers.get(container.str_at(&["name"]));
-        // Once a main container was started, those that ended well need not run again.
-        let begun = main.iter().any(|c| observed.containers.contains_key(c.str_at(&["name"])));
-        if is_sidecar(container) {
-            match seen {
-                Some(Seen::Running) if observed.started.contains(&name(container)) || begun => continue,
+        if is_sidecar(pod, name(container)) {
+            match here(container) {
+                Some(Seen::Running) if begun || observed.started.contains(name(container)) => {}
                 Some(Seen::Running) => return actions,
                 _ => {
-                    actions.push(Action::Start(name(container)));
-                    if begun {
-                        continue;
+                    actions.push(start(container));
+                    if !begun {
+                        return actions;
                     }
-                    return actions;
                 }
             }
+            continue;
         }
-        match seen {
+        match here(container) {
             Some(Seen::Exited(0)) => {}
             _ if begun => {}
             Some(Seen::Running) => return actions,
-            Some(Seen::Exited(code)) if policy == "Never" && *code != 0 => return vec![Action::Finish],
             _ => {
-                actions.push(Action::Start(name(container)));
+                actions.push(start(container));
                 return actions;
             }
         }
     }
-    for container in main.iter().chain(pod.list_at(&["spec", "ephemeralContainers"])) {
-        let ephemeral = container.get("targetContainerName").is_some()
-            || pod.list_at(&["spec", "ephemeralContainers"]).contains(container);
-        match observed.containers.get(container.str_at(&["name"])) {
+    for container in main {
+        match observed.containers.get(name(container)) {
             Some(Seen::Running) => {}
-            Some(Seen::Exited(code)) if ephemeral || !restarts(policy, *code) => {}
-            _ => actions.push(Action::Start(name(container))),
+            Some(Seen::Exited(code)) if !restarts(pod, container, *code) => {}
+            _ => actions.push(start(container)),
+        }
+    }
+    for container in pod.list_at(&["spec", "ephemeralContainers"]) {
+        // They are never started again.
+        if !matches!(observed.containers.get(name(container)), Some(Seen::Running | Seen::Exited(_))) {
+            actions.push(start(container));
         }
     }
     actions
@@ -126,16 +137,20 @@ mod tests {
 
     fn seen(sandbox: bool, containers: &[(&str, Seen)]) -> Observed {
         let containers = containers.iter().map(|(n, s)| ((*n).to_owned(), s.clone())).collect();
-        Observed { sandbox, containers, started: Vec::new() }
+        Observed { sandbox, containers, ..Observed::default() }
+    }
+
+    fn start(name: &str) -> Action {
+        Action::Start(name.to_owned())
     }
 
     #[test]
     fn init_containers_run_one_after_the_other_and_before_all_others() {
         let pod = pod(r#"{"initContainers":[{"name":"a"},{"name":"b"}],"containers":[{"name":"c"},{"name":"d"}]}"#);
-        let start = |n: &str| Action::Start(n.to_owned());
         for (observed, actions) in [
             (seen(false, &[]), vec![Action::StartSandbox]),
             (seen(true, &[]), vec![start("a")]),
+            (seen(true, &[("a", Seen::Created)]), vec![start("a")]),
             (seen(true, &[("a", Seen::Running)]), vec![]),
             (seen(true, &[("a", Seen::Exited(1))]), vec![start("a")]),
             (seen(true, &[("a", Seen::Exited(0))]), vec![start("b")]),
@@ -148,8 +163,8 @@ mod tests {
     #[test]
     fn restart_policies_hold() {
         for (policy, code, actions) in [
-            ("Always", 0, vec![Action::Start("c".into())]),
-            ("OnFailure", 1, vec![Action::Start("c".into())]),
+            ("Always", 0, vec![start("c")]),
+            ("OnFailure", 1, vec![start("c")]),
             ("OnFailure", 0, vec![Action::Finish]),
             ("Never", 1, vec![Action::Finish]),
         ] {
@@ -159,12 +174,35 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_init_container_that_is_not_started_again_ends_the_pod() {
+        let pod = pod(r#"{"restartPolicy":"Never","initContainers":[{"name":"a"}],"containers":[{"name":"c"}]}"#);
+        assert_eq!(plan(&pod, &seen(true, &[("a", Seen::Exited(1))])), [Action::Finish]);
+    }
+
+    #[test]
     fn a_sidecar_starts_before_and_runs_beside() {
         let pod = pod(r#"{"initContainers":[{"name":"s","restartPolicy":"Always"}],"containers":[{"name":"c"}]}"#);
-        assert_eq!(plan(&pod, &seen(true, &[])), [Action::Start("s".into())]);
+        assert_eq!(plan(&pod, &seen(true, &[])), [start("s")]);
         assert_eq!(plan(&pod, &seen(true, &[("s", Seen::Running)])), []);
         let mut started = seen(true, &[("s", Seen::Running)]);
-        started.started.push("s".into());
-        assert_eq!(plan(&pod, &started), [Action::Start("c".into())]);
+        started.started.insert("s".into());
+        assert_eq!(plan(&pod, &started), [start("c")]);
+        let ended = seen(true, &[("s", Seen::Exited(0)), ("c", Seen::Running)]);
+        assert_eq!(plan(&pod, &ended), [start("s")]);
+    }
+
+    #[test]
+    fn a_new_sandbox_runs_the_init_containers_again() {
+        let pod = pod(r#"{"initContainers":[{"name":"a"}],"containers":[{"name":"c"}]}"#);
+        let mut observed = seen(true, &[("a", Seen::Exited(0)), ("c", Seen::Exited(255))]);
+        observed.stale = ["a".to_owned(), "c".to_owned()].into();
+        assert_eq!(plan(&pod, &observed), [start("a")]);
+    }
+
+    #[test]
+    fn ephemeral_containers_start_once() {
+        let pod = pod(r#"{"containers":[{"name":"c"}],"ephemeralContainers":[{"name":"e"}]}"#);
+        assert_eq!(plan(&pod, &seen(true, &[("c", Seen::Running)])), [start("e")]);
+        assert_eq!(plan(&pod, &seen(true, &[("c", Seen::Running), ("e", Seen::Exited(1))])), []);
     }
 }

@@ -18,7 +18,7 @@ enum Layout {
 #[derive(Clone, Debug)]
 pub struct Cgroups(Layout);
 
-const USED: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "cpuset", "freezer"];
+const USED: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "cpuset", "freezer", "hugetlb"];
 
 fn write(path: &Path, text: impl AsRef<[u8]>) -> io::Result<()> {
     fs::write(path, text).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
@@ -119,7 +119,7 @@ impl Cgroups {
                 for part in group.split('/').filter(|p| !p.is_empty()) {
                     // A controller that is missing here is not asked for.
                     let there = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-                    for name in ["cpu", "memory", "pids", "cpuset", "io"]
+                    for name in ["cpu", "memory", "pids", "cpuset", "io", "hugetlb"]
                         .into_iter()
                         .filter(|n| there.split_whitespace().any(|t| t == *n))
                     {
@@ -200,6 +200,10 @@ impl Cgroups {
         }
         if !limits.cpuset.is_empty() {
             set("cpuset", "cpuset.cpus", limits.cpuset.clone())?;
+        }
+        for (size, bytes) in &limits.hugepages {
+            let file = if unified { "max" } else { "limit_in_bytes" };
+            set("hugetlb", &format!("hugetlb.{size}.{file}"), bytes.to_string())?;
         }
         if let Some(pids) = limits.pids.filter(|n| *n > 0) {
             set("pids", "pids.max", pids.to_string())?;

@@ -1,6 +1,6 @@
 //! The runtime as CRI's two services.
 
-use crate::images::{Credentials, Image, ImageError, PullRequest};
+use crate::images::{Credentials, ErrorClass, Image, ImageError, PullRequest};
 use crate::record::{Container, Sandbox};
 use crate::runtime::{Error, Event, Runtime, now};
 use std::collections::HashMap;
@@ -43,7 +43,6 @@ impl From<Error> for Status {
 }
 
 fn image_status(error: &ImageError) -> Status {
-    use crate::images::ErrorClass;
     let text = error.to_string();
     match error.class() {
         ErrorClass::NotFound => Status::not_found(text),
@@ -118,7 +117,7 @@ fn container_status(container: &Container) -> ContainerStatus {
         log_path: container.log.display().to_string(),
         resources: config.linux.as_ref().map(|l| ContainerResources { linux: l.resources.clone(), windows: None }),
         image_id: container.image_id.clone(),
-        user: None,
+        user: container.user.as_ref().map(|user| ContainerUser { linux: Some(user.clone().into()) }),
     }
 }
 
@@ -338,6 +337,15 @@ impl RuntimeService for Services {
         Ok(Response::new(UpdateContainerResourcesResponse {}))
     }
 
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: Request<UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<UpdatePodSandboxResourcesResponse> {
+        let request = request.into_inner();
+        self.runtime.update_sandbox_limits(&request.pod_sandbox_id, request.resources.unwrap_or_default())?;
+        Ok(Response::new(UpdatePodSandboxResourcesResponse {}))
+    }
+
     async fn reopen_container_log(
         &self,
         request: Request<ReopenContainerLogRequest>,
@@ -363,12 +371,14 @@ impl RuntimeService for Services {
         let (stdout, stderr) = (session.stdout.take(), session.stderr.take());
         let all = async { tokio::join!(read(stdout), read(stderr), session.exit()) };
         let ended = match request.timeout {
-            1.. => tokio::time::timeout(Duration::from_secs(request.timeout as u64), all).await.map_err(|_| {
-                Status::deadline_exceeded(format!("command timed out: timeout {} exceeded", request.timeout))
-            })?,
-            _ => all.await,
+            1.. => tokio::time::timeout(Duration::from_secs(request.timeout as u64), all).await.ok(),
+            _ => Some(all.await),
         };
-        let (stdout, stderr, exit) = ended;
+        let Some((stdout, stderr, exit)) = ended else {
+            session.kill().await;
+            let why = format!("timeout {}s exceeded: context deadline exceeded", request.timeout);
+            return Err(Status::deadline_exceeded(why));
+        };
         let exit = exit.map_err(|e| Status::unknown(e.to_string()))?;
         Ok(Response::new(ExecSyncResponse { stdout, stderr, exit_code: exit.code }))
     }
@@ -506,7 +516,10 @@ impl ImageService for Services {
     async fn image_status(&self, request: Request<ImageStatusRequest>) -> Answer<ImageStatusResponse> {
         let wanted = request.into_inner().image.unwrap_or_default().image;
         // An image that is not here is no error.
-        let found = self.runtime.images().get(&wanted).ok();
+        let found = match self.runtime.images().get(&wanted) {
+            Err(error) if error.class() == ErrorClass::Invalid => return Err(image_status(&error)),
+            found => found.ok(),
+        };
         Ok(Response::new(ImageStatusResponse { image: found.map(|i| image(&i)), info: HashMap::new() }))
     }
 

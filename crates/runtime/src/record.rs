@@ -1,6 +1,7 @@
 //! What is kept of sandboxes and containers, in memory and on disk.
 
 use crate::shim::Exit;
+use crate::users::User;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, Write};
@@ -41,6 +42,9 @@ pub(crate) struct Container {
     pub(crate) exit: Option<Exit>,
     /// Why it could not start.
     pub(crate) failure: String,
+    /// Who its program was when it started.
+    #[serde(default)]
+    pub(crate) user: Option<User>,
 }
 
 mod message {

@@ -140,6 +140,12 @@ impl Session {
         session
     }
 
+    /// Kills the process.
+    pub async fn kill(&mut self) {
+        // A shim that is gone has taken the process with it.
+        let _ = self.link.send(&Request::KillExec).await;
+    }
+
     /// Waits for the end of the process.
     ///
     /// # Errors
@@ -214,14 +220,16 @@ impl Runtime {
             sandbox.ready = false;
             self.keep_sandbox(sandbox);
         }
-        let left: Vec<String> = state
+        let left: Vec<(String, String)> = state
             .containers
             .values()
             .filter(|c| c.sandbox == sandbox && c.started.is_some() && c.exit.is_none())
-            .map(|c| c.id.clone())
+            .map(|c| (c.id.clone(), c.cgroup.clone()))
             .collect();
         drop(state);
-        for id in left {
+        for (id, group) in left {
+            // Without the shim nobody would keep its log or hear of its end.
+            self.kill_group(&group);
             // What its exit code was, nobody saw.
             self.note_exit(&id, Exit { code: 255, at: now(), oom: false });
         }
@@ -411,6 +419,10 @@ impl Runtime {
             sysctls: linux.sysctls.into_iter().collect(),
         };
         let made = async {
+            let group = pod_group(&self.config.cgroup, &config);
+            self.cgroups.create(&group).map_err(failed("make the pod's control group"))?;
+            let whole = config.linux.as_ref().and_then(|l| l.resources.as_ref()).map(limits).unwrap_or_default();
+            self.cgroups.limit(&group, &whole).map_err(failed("limit the pod"))?;
             self.resolv_conf(&sandbox)?;
             link::start(&self.config.shim, &spec).await.map_err(failed("start the shim"))?;
             sandbox.ready = true;
@@ -420,6 +432,7 @@ impl Runtime {
         }
         .await;
         if let Err(error) = made {
+            self.cgroups.remove(&pod_group(&self.config.cgroup, &config));
             self.state.lock().sandboxes.remove(&id);
             if sandbox.netns.is_some()
                 && let Err(why) = self.network.detach(id.clone()).await
@@ -533,6 +546,7 @@ impl Runtime {
             pid: 0,
             exit: None,
             failure: String::new(),
+            user: None,
         };
         self.keep_container(&container);
         self.state.lock().containers.insert(id.clone(), container);
@@ -553,10 +567,13 @@ impl Runtime {
                 .mount_rootfs(&container.id, &container.config.image.clone().unwrap_or_default().image)
                 .await?;
             let image = self.images.get(&container.image_id)?;
-            let spec = self.spec(&sandbox, &container, &rootfs.path, &image.run)?;
+            let mut spec = self.spec(&sandbox, &container, &rootfs.path, &image.run)?;
+            self.mount_images(&container, &mut spec).await?;
+            let process = &spec.process;
+            let user = users::User { uid: process.uid, gid: process.gid, groups: process.groups.clone() };
             let mut link = Link::open(&self.dir(&sandbox.id)).await.map_err(failed("reach the shim"))?;
             match link.call(&Request::Start(Box::new(spec))).await.map_err(failed("reach the shim"))? {
-                Reply::Started { pid, at, .. } => Ok((pid, at)),
+                Reply::Started { pid, at, .. } => Ok((pid, at, user)),
                 Reply::Failed { why } => Err(Error::Start(why)),
                 _ => Err(Error::State("the shim says something else".into())),
             }
@@ -565,8 +582,8 @@ impl Runtime {
         let mut state = self.state.lock();
         let Some(known) = state.containers.get_mut(&container.id) else { return Ok(()) };
         match started {
-            Ok((pid, at)) => {
-                (known.pid, known.started) = (pid, Some(at));
+            Ok((pid, at, user)) => {
+                (known.pid, known.started, known.user) = (pid, Some(at), Some(user));
                 self.keep_container(known);
                 drop(state);
                 self.happened(&container.id, &sandbox.id, cri::ContainerEventType::ContainerStartedEvent);
@@ -582,6 +599,30 @@ impl Runtime {
         }
     }
 
+    /// Mounts the images that a container has as volumes.
+    async fn mount_images(&self, container: &Container, spec: &mut ContainerSpec) -> Result<(), Error> {
+        for (i, mount) in container.config.mounts.iter().enumerate() {
+            let Some(image) = mount.image.as_ref().filter(|i| !i.image.is_empty()) else { continue };
+            let volume = self.images.mount_volume(&volume_key(&container.id, i), &image.image).await?;
+            let sub = Path::new(&mount.image_sub_path);
+            if !sub.components().all(|c| matches!(c, std::path::Component::Normal(_))) {
+                return Err(Error::Invalid(format!("image sub path {sub:?} leads out of the image")));
+            }
+            let source = volume.path.join(sub);
+            let inside = source.canonicalize().is_ok_and(|real| real.starts_with(&volume.path));
+            if !inside {
+                return Err(Error::Start(format!("failed to mount image volume: {sub:?} is not in the image")));
+            }
+            spec.mounts.push(MountSpec {
+                source,
+                destination: PathBuf::from(&mount.container_path),
+                readonly: true,
+                ..MountSpec::default()
+            });
+        }
+        Ok(())
+    }
+
     fn spec(
         &self,
         sandbox: &Sandbox,
@@ -592,6 +633,8 @@ impl Runtime {
         let config = &container.config;
         let linux = config.linux.clone().unwrap_or_default();
         let security = linux.security_context.unwrap_or_default();
+        let namespaces = security.namespace_options.clone().unwrap_or_default();
+        let target = (namespaces.pid == cri::NamespaceMode::Target as i32).then_some(namespaces.target_id);
         let resources = linux.resources.unwrap_or_default();
         let mut args = if config.command.is_empty() { image.entrypoint.clone() } else { config.command.clone() };
         if !config.args.is_empty() {
@@ -664,7 +707,7 @@ impl Runtime {
         if resolv.exists() && !has("/etc/resolv.conf") {
             mounts.push(MountSpec { source: resolv, destination: "/etc/resolv.conf".into(), ..MountSpec::default() });
         }
-        for mount in &config.mounts {
+        for mount in config.mounts.iter().filter(|m| m.image.is_none()) {
             let propagation = match mount.propagation() {
                 cri::MountPropagation::PropagationHostToContainer => "rslave",
                 cri::MountPropagation::PropagationBidirectional => "rshared",
@@ -697,6 +740,7 @@ impl Runtime {
             limits: limits(&resources),
             log: container.log.clone(),
             stdin_once: config.stdin_once,
+            pid_of: target,
         })
     }
 
@@ -752,6 +796,11 @@ impl Runtime {
         if let Ok(mut link) = Link::open(&self.dir(&container.sandbox)).await {
             let _ = link.call(&Request::Forget { id: container.id.clone() }).await;
         }
+        for (i, mount) in container.config.mounts.iter().enumerate() {
+            if mount.image.is_some() {
+                self.images.remove_rootfs(&volume_key(&container.id, i)).await?;
+            }
+        }
         self.images.remove_rootfs(&container.id).await?;
         self.cgroups.remove(&container.cgroup);
         let dir = self.dir(&container.sandbox);
@@ -801,9 +850,30 @@ impl Runtime {
         link.call(&Request::Reopen { id: container.id }).await.map_err(failed("reach the shim")).map(drop)
     }
 
+    /// Changes what a container may take.
     pub(crate) fn update_limits(&self, id: &str, resources: &cri::LinuxContainerResources) -> Result<(), Error> {
         let container = self.container(id)?;
-        self.cgroups.limit(&container.cgroup, &limits(resources)).map_err(failed("set limits"))
+        self.cgroups.limit(&container.cgroup, &changed(resources)).map_err(failed("set limits"))?;
+        let mut state = self.state.lock();
+        let Some(known) = state.containers.get_mut(&container.id) else { return Ok(()) };
+        let linux = known.config.linux.get_or_insert_default();
+        // What is told to the kernel only once stays.
+        let oom_score_adj = linux.resources.as_ref().map_or(resources.oom_score_adj, |r| r.oom_score_adj);
+        linux.resources = Some(cri::LinuxContainerResources { oom_score_adj, ..resources.clone() });
+        self.keep_container(known);
+        Ok(())
+    }
+
+    /// Changes what a sandbox as a whole may take.
+    pub(crate) fn update_sandbox_limits(&self, id: &str, resources: cri::LinuxContainerResources) -> Result<(), Error> {
+        let sandbox = self.sandbox(id)?;
+        let group = pod_group(&self.config.cgroup, &sandbox.config);
+        self.cgroups.limit(&group, &changed(&resources)).map_err(failed("set limits"))?;
+        let mut state = self.state.lock();
+        let Some(known) = state.sandboxes.get_mut(&sandbox.id) else { return Ok(()) };
+        known.config.linux.get_or_insert_default().resources = Some(resources);
+        self.keep_sandbox(known);
+        Ok(())
     }
 
     pub(crate) fn usage(&self, container: &Container) -> Usage {
@@ -836,6 +906,11 @@ impl Runtime {
     }
 }
 
+/// The name of an image's mount for a container.
+fn volume_key(container: &str, mount: usize) -> String {
+    format!("{container}-{mount}")
+}
+
 /// The group of a pod: what the node asks for, below ours.
 fn pod_group(root: &str, config: &cri::PodSandboxConfig) -> String {
     let asked = config.linux.as_ref().map(|l| l.cgroup_parent.trim_matches('/')).unwrap_or_default();
@@ -847,6 +922,14 @@ fn pod_group(root: &str, config: &cri::PodSandboxConfig) -> String {
     }
 }
 
+/// Limits that replace others: what is not limited any more is free.
+fn changed(resources: &cri::LinuxContainerResources) -> Limits {
+    let mut limits = limits(resources);
+    limits.memory = limits.memory.or(Some(-1));
+    limits.cpu_period = limits.cpu_period.or(Some(100_000));
+    limits
+}
+
 fn limits(resources: &cri::LinuxContainerResources) -> Limits {
     let set = |n: i64| (n != 0).then_some(n);
     Limits {
@@ -856,6 +939,7 @@ fn limits(resources: &cri::LinuxContainerResources) -> Limits {
         cpu_period: set(resources.cpu_period).and_then(|n| u64::try_from(n).ok()),
         cpuset: resources.cpuset_cpus.clone(),
         pids: resources.unified.get("pids.max").and_then(|t| t.parse().ok()),
+        hugepages: resources.hugepage_limits.iter().map(|h| (h.page_size.clone(), h.limit)).collect(),
     }
 }
 

@@ -1,13 +1,22 @@
 //! Who a container's program is: numbers and names, looked up in the image's own files.
 
+use serde::{Deserialize, Serialize};
 use std::path::Path;
+use trireme_cri::LinuxContainerUser;
 
 /// A user with his groups.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
+}
+
+impl From<User> for LinuxContainerUser {
+    fn from(user: User) -> Self {
+        let supplemental_groups = user.groups.into_iter().map(i64::from).collect();
+        Self { uid: user.uid.into(), gid: user.gid.into(), supplemental_groups }
+    }
 }
 
 /// Files of an image larger than this are not read.

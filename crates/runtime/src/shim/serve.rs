@@ -255,6 +255,14 @@ impl Shim {
             Request::Kill { id, signal, all } => self.kill(&id, signal, all),
             Request::Exec { id, process } => return self.exec(i, &id, *process),
             Request::Attach { id } => return self.attach(i, &id),
+            Request::KillExec => {
+                if let Some(pid) = self.clients[i].exec {
+                    // It leads a session of its own: what it started goes with it.
+                    let _ = sys::kill(-pid, libc::SIGKILL);
+                    let _ = sys::kill(pid, libc::SIGKILL);
+                }
+                Ok(Reply::Done)
+            }
             Request::Reopen { id } => match self.containers.get_mut(&id) {
                 Some(container) => container.log.reopen().map(|()| Reply::Done).map_err(|e| e.to_string()),
                 None => Err(format!("no container {id}")),
@@ -298,11 +306,16 @@ impl Shim {
         let kills_before = self.cgroups.oom_kills(&spec.cgroup);
         let log = Log::new(&spec.log).map_err(|e| format!("log {}: {e}", spec.log.display()))?;
         let ends = Ends::new(&spec.process).map_err(text)?;
+        let target = match &spec.pid_of {
+            Some(id) => Some(self.pids_of(id)?),
+            None => None,
+        };
+        let joined = target.as_ref().or(self.pid_namespace.as_ref());
         let mut flags = libc::CLONE_NEWNS;
-        if !self.sandbox.host_pid && self.pid_namespace.is_none() {
+        if !self.sandbox.host_pid && joined.is_none() {
             flags |= libc::CLONE_NEWPID;
         }
-        if let Some(namespace) = &self.pid_namespace {
+        if let Some(namespace) = joined {
             sys::setns(namespace.as_fd(), libc::CLONE_NEWPID).map_err(text)?;
         }
         let cgroup = spec.cgroup.clone();
@@ -314,7 +327,7 @@ impl Shim {
             move |streams| process::enter_container(&child, streams),
             |pid| cgroups.add(&cgroup, pid),
         );
-        if self.pid_namespace.is_some() {
+        if joined.is_some() {
             let own = fs::File::open("/proc/self/ns/pid").map_err(text)?;
             sys::setns(own.as_fd(), libc::CLONE_NEWPID).map_err(text)?;
         }
@@ -333,6 +346,14 @@ impl Shim {
         };
         self.containers.insert(container.spec.id.clone(), container);
         Ok((pid, now()))
+    }
+
+    /// The process namespace of a container that runs.
+    fn pids_of(&self, id: &str) -> Result<OwnedFd, String> {
+        let container = self.containers.get(id).filter(|c| c.exit.is_none());
+        let container = container.ok_or_else(|| format!("container {id} is not running"))?;
+        let namespace = fs::File::open(format!("/proc/{}/ns/pid", container.pid));
+        namespace.map(Into::into).map_err(|e| e.to_string())
     }
 
     fn kill(&mut self, id: &str, signal: i32, all: bool) -> Result<Reply, String> {
@@ -474,9 +495,10 @@ impl Shim {
                 container.exit = Some(exit.clone());
                 container.input = None;
                 container.listeners.clear();
+                let shared = container.spec.pid_of.is_some();
                 keep(&self.sandbox.dir, id, &exit);
                 // Without its first process a process namespace ends; with a shared one the rest is ended here.
-                if self.pid_namespace.is_some() || self.sandbox.host_pid {
+                if self.pid_namespace.is_some() || self.sandbox.host_pid || shared {
                     for pid in self.cgroups.members(&container.spec.cgroup) {
                         let _ = sys::kill(pid, libc::SIGKILL);
                     }

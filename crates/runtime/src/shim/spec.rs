@@ -55,6 +55,9 @@ pub struct Limits {
     pub cpuset: String,
     /// Processes.
     pub pids: Option<i64>,
+    /// Bytes of large pages, by their size as the kernel writes it (`2MB`).
+    #[serde(default)]
+    pub hugepages: BTreeMap<String, u64>,
 }
 
 /// What a process in a container is run as.
@@ -115,6 +118,9 @@ pub struct ContainerSpec {
     pub log: PathBuf,
     /// Standard input is closed when the first attached client goes.
     pub stdin_once: bool,
+    /// The container whose processes it sees, in place of its own only.
+    #[serde(default)]
+    pub pid_of: Option<String>,
 }
 
 /// A request.
@@ -139,6 +145,8 @@ pub enum Request {
         /// The process.
         process: Box<ProcessSpec>,
     },
+    /// Kills the process that this connection started.
+    KillExec,
     /// Joins a container's streams; descriptors come with the answer.
     Attach {
         /// The container.

@@ -1,0 +1,179 @@
+//! Volumes: what a pod's containers find in their directories.
+
+mod atomic;
+mod claim;
+mod content;
+mod empty_dir;
+mod host_path;
+mod hosts;
+mod ownership;
+mod sub_path;
+mod teardown;
+mod token;
+
+use crate::config::NodeConfig;
+use ownership::Ownership;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use token::Token;
+use trireme_client::Client;
+use trireme_schema::Value;
+
+pub(crate) use hosts::hosts;
+pub(crate) use sub_path::bind as bind_sub_path;
+pub(crate) use teardown::tear_down;
+pub use teardown::tear_down_all;
+
+/// A volume's files: path within it, content, mode.
+type Files = BTreeMap<PathBuf, File>;
+
+/// A file of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct File {
+    bytes: Vec<u8>,
+    mode: u32,
+    owner: Option<u32>,
+}
+
+/// Volumes are brought up to date about this often, should nothing have told of a change.
+const RESYNC: Duration = Duration::from_secs(60);
+/// The kinds whose directory is the pod's own.
+const OWN: [&str; 5] = ["emptyDir", "configMap", "secret", "projected", "downwardAPI"];
+
+/// The volumes of a pod as they were made.
+#[derive(Default)]
+pub(crate) struct Volumes {
+    made: Option<Instant>,
+    stale: Arc<AtomicBool>,
+    /// Labels and annotations when they were made.
+    metadata: (Value, Value),
+    tokens: HashMap<(String, PathBuf), Token>,
+    /// Where claims lie, by volume.
+    claims: BTreeMap<String, PathBuf>,
+}
+
+/// The directory of a pod.
+pub(crate) fn pod_dir(config: &NodeConfig, uid: &str) -> PathBuf {
+    config.root.join("pods").join(uid)
+}
+
+fn metadata(pod: &Value) -> (Value, Value) {
+    let part = |name| pod.at(&["metadata", name]).cloned().unwrap_or_default();
+    (part("labels"), part("annotations"))
+}
+
+/// The pod as its containers are to see it: what it reads of itself is newer here than in what was last written.
+pub(crate) fn with_addresses(pod: &Value, ips: &[String], config: &NodeConfig) -> Value {
+    let object = |ip: &str| Value::Object([("ip", ip)].into_iter().collect());
+    let mut seen = pod.clone();
+    if let Some(ip) = ips.first() {
+        seen.set_at(&["status", "podIP"], ip.as_str());
+        seen.set_at(&["status", "podIPs"], Value::Array(ips.iter().map(|ip| object(ip)).collect()));
+    }
+    let host = config.ip.to_string();
+    seen.set_at(&["status", "hostIP"], host.as_str());
+    seen.set_at(&["status", "hostIPs"], Value::Array(vec![object(&host)]));
+    seen
+}
+
+impl Volumes {
+    /// Set by who sees that something changed.
+    pub(crate) fn stale(&self) -> Arc<AtomicBool> {
+        self.stale.clone()
+    }
+
+    /// Whether they are to be brought up to date though nothing is started.
+    pub(crate) fn is_due(&self, pod: &Value) -> bool {
+        self.stale.load(Ordering::Acquire) || self.next().is_zero() || self.metadata != metadata(pod)
+    }
+
+    /// When they are to be brought up to date at the latest.
+    pub(crate) fn next(&self) -> Duration {
+        let resync = self.made.map_or(Duration::ZERO, |at| RESYNC.saturating_sub(at.elapsed()));
+        let tokens = self.tokens.values().map(Token::fresh_for).min();
+        tokens.map_or(resync, |fresh| fresh.min(resync))
+    }
+
+    /// Where a volume lies on the host; `None` for a kind that is not known here.
+    pub(crate) fn path(&self, config: &NodeConfig, pod: &Value, volume: &Value) -> Option<PathBuf> {
+        let name = volume.str_at(&["name"]);
+        if let Some(host) = volume.get("hostPath") {
+            return Some(PathBuf::from(host.str_at(&["path"])));
+        }
+        if let Some(path) = self.claims.get(name) {
+            return Some(path.clone());
+        }
+        let kind = match OWN.into_iter().find(|k| volume.get(k).is_some()) {
+            Some("emptyDir") => "empty-dir",
+            Some("downwardAPI") => "downward-api",
+            Some("configMap") => "configmap",
+            Some(kind) => kind,
+            // A volume without a source is an empty directory.
+            None if volume.as_object().is_some_and(|v| v.len() == 1) => "empty-dir",
+            None => return None,
+        };
+        let dir = pod_dir(config, pod.str_at(&["metadata", "uid"]));
+        Some(dir.join("volumes").join(format!("kubernetes.io~{kind}")).join(name))
+    }
+
+    /// Makes a pod's volumes, or brings them up to date.
+    ///
+    /// # Errors
+    /// What is missing, in upstream's words.
+    pub(crate) async fn set_up(
+        &mut self,
+        config: &NodeConfig,
+        client: &Client,
+        pod: &Value,
+        ips: &[String],
+        node: &Value,
+    ) -> Result<(), String> {
+        // What changes from now on is not in what is written now.
+        self.stale.store(false, Ordering::Release);
+        let outcome = self.set_up_all(config, client, &with_addresses(pod, ips, config), node).await;
+        match &outcome {
+            Ok(()) => (self.made, self.metadata) = (Some(Instant::now()), metadata(pod)),
+            Err(_) => self.stale.store(true, Ordering::Release),
+        }
+        outcome
+    }
+
+    async fn set_up_all(
+        &mut self,
+        config: &NodeConfig,
+        client: &Client,
+        pod: &Value,
+        node: &Value,
+    ) -> Result<(), String> {
+        let ownership = Ownership::of(pod);
+        for volume in pod.list_at(&["spec", "volumes"]) {
+            let name = volume.str_at(&["name"]);
+            let failed = |why: String| format!("MountVolume.SetUp failed for volume {name:?} : {why}");
+            if volume.get("image").is_some() {
+                continue;
+            }
+            if let Some(claim) = claim::name(pod, volume) {
+                let path = claim::locate(client, pod, &claim).await.map_err(failed)?;
+                self.claims.insert(name.to_owned(), path);
+                continue;
+            }
+            let Some(path) = self.path(config, pod, volume) else {
+                return Err(failed("no volume plugin matched".into()));
+            };
+            if let Some(host) = volume.get("hostPath") {
+                host_path::check(&path, host.str_at(&["type"])).map_err(failed)?;
+            } else if OWN[1..].iter().any(|kind| volume.get(kind).is_some()) {
+                let files =
+                    content::files(client, pod, volume, &ownership, &mut self.tokens, node).await.map_err(failed)?;
+                atomic::write(&path, &files, ownership.group).map_err(|e| failed(e.to_string()))?;
+            } else {
+                let spec = volume.get("emptyDir").unwrap_or(&Value::Null);
+                empty_dir::make(&path, spec, &ownership).map_err(|e| failed(e.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
