@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -84,8 +84,13 @@ pub fn run(dir: &Path) -> io::Result<()> {
     };
     let socket = dir.join(SOCKET);
     let _ = fs::remove_file(&socket);
-    let listener = UnixListener::bind(&socket)?;
-    listener.set_nonblocking(true)?;
+    let listener = match listen(dir) {
+        Ok(listener) => listener,
+        Err(error) => {
+            say(&format!("failed {}: {error}\n", socket.display()));
+            return Err(error);
+        }
+    };
     say("ready\n");
     let null = process::null()?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -94,6 +99,14 @@ pub fn run(dir: &Path) -> io::Result<()> {
     let result = shim.serve(&listener);
     let _ = fs::remove_file(&socket);
     result
+}
+
+fn listen(dir: &Path) -> io::Result<UnixListener> {
+    // The path of a socket has at most 107 bytes; through /proc any directory is short.
+    let dir = fs::File::open(dir)?;
+    let listener = UnixListener::bind(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd()))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn say(text: &str) {
