@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 /// In the order in which we prefer them.
@@ -189,8 +191,8 @@ impl Accepted {
         if let (true, Some(outcome)) = (client, outcome) {
             let _ = socket.send(frame(ERROR, status(&outcome).as_bytes())).await;
         }
-        // The client may have gone already.
-        let _ = socket.close(None).await;
+        // Clients take any other code for a failure. They may have gone already.
+        let _ = socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await;
     }
 }
 
