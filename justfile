@@ -17,6 +17,11 @@ lint:
 test:
     cargo test --workspace
 
+# A server and two agents in network namespaces of this machine (root).
+test-multi-node:
+    cargo build -p trireme
+    tests/e2e/multi_node.sh target/debug/trireme
+
 # The release binary.
 build:
     cargo build --release -p trireme
