@@ -110,8 +110,11 @@ impl Worker {
         let alone = fits(pod, &[], &node);
         let beside = self.shared.pods.beside(pod, |others| fits(pod, others, &node));
         let short = |message: &str| message.trim_start_matches("Pod was rejected: ").to_owned();
+        // Beside nobody, nothing is used.
+        let never =
+            |message: &str| short(message).replace("enough resource", "enough capacity").replace(" used: 0,", "");
         self.resizes.pending = match (alone, beside) {
-            (Err(why), _) => Some(("Infeasible", short(&why.message))),
+            (Err(why), _) => Some(("Infeasible", never(&why.message))),
             (Ok(()), Err(why)) => Some(("Deferred", short(&why.message))),
             (Ok(()), Ok(())) => None,
         };

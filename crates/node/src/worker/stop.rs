@@ -50,7 +50,7 @@ impl Stops {
             *old = names;
             changed
         });
-        self.tasks.retain(|id, (_, task)| ids.contains(id) && !task.is_finished());
+        self.tasks.retain(|id, _| ids.contains(id));
     }
 
     /// Stops a container within `grace` seconds; one that is being stopped already may be given less, not more. True
@@ -83,10 +83,11 @@ impl Stop {
         }
         let my_turn = turn.wait_for(|running| running.is_disjoint(&self.after));
         let _ = tokio::time::timeout_at(deadline, my_turn).await;
-        let left = deadline.saturating_duration_since(Instant::now()).max(LEAST);
-        let request =
-            cri::StopContainerRequest { container_id: self.id.clone(), timeout: left.as_secs_f64().ceil() as i64 };
-        if let Err(status) = self.cri.runtime.clone().stop_container(request).await {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).max(LEAST);
+            let timeout = left.as_secs_f64().ceil() as i64;
+            let request = cri::StopContainerRequest { container_id: self.id.clone(), timeout };
+            let Err(status) = self.cri.runtime.clone().stop_container(request).await else { return };
             tracing::warn!(container = %self.id, status = %status.message(), "cannot stop a container");
             tokio::time::sleep(AGAIN).await;
         }

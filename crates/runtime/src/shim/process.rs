@@ -69,10 +69,17 @@ fn root(spec: &ContainerSpec) -> Result<(), String> {
     let root = &spec.rootfs;
     // What is mounted on the host later may show; what is mounted here must not show there.
     at("make mounts private", sys::mount(None, Path::new("/"), "", REC | libc::MS_SLAVE, ""))?;
+    if !spec.privileged {
+        at("make a control group namespace", sys::unshare(libc::CLONE_NEWCGROUP))?;
+    }
     at("bind the root", sys::mount(Some(root), root, "", BIND | REC, ""))?;
+    if !spec.privileged {
+        // A device file that the container makes, or that its image brings, opens nothing.
+        at("bind the root", sys::mount(None, root, "", BIND | libc::MS_REMOUNT | NODEV, ""))?;
+    }
     base_mounts(spec)?;
     for mount in &spec.mounts {
-        bind(root, mount)?;
+        bind(root, mount, spec.privileged)?;
     }
     for (host, inside) in &spec.devices {
         let target = inside_root(root, inside)?;
@@ -100,7 +107,8 @@ fn root(spec: &ContainerSpec) -> Result<(), String> {
         }
     }
     if spec.readonly_rootfs {
-        at("make the root read-only", sys::mount(None, Path::new("/"), "", BIND | libc::MS_REMOUNT | RDONLY, ""))?;
+        let flags = BIND | libc::MS_REMOUNT | RDONLY | if spec.privileged { 0 } else { NODEV };
+        at("make the root read-only", sys::mount(None, Path::new("/"), "", flags, ""))?;
     }
     Ok(())
 }
@@ -113,25 +121,71 @@ fn base_mounts(spec: &ContainerSpec) -> Result<(), String> {
         at(path, sys::mount(Some(Path::new(kind)), &target, kind, flags, data))
     };
     filesystem("/proc", "proc", NOSUID | NODEV | NOEXEC, "")?;
-    filesystem("/dev", "tmpfs", NOSUID, "mode=755,size=65536k")?;
+    // Devices are bound one by one; a file made beside them opens nothing.
+    let devices_open = if spec.privileged { 0 } else { NODEV };
+    filesystem("/dev", "tmpfs", NOSUID | devices_open, "mode=755,size=65536k")?;
     filesystem("/dev/pts", "devpts", NOSUID | NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5")?;
     filesystem("/dev/shm", "tmpfs", NOSUID | NODEV | NOEXEC, "mode=1777,size=65536k")?;
     filesystem("/dev/mqueue", "mqueue", NOSUID | NODEV | NOEXEC, "")?;
     let writable = if spec.privileged { 0 } else { RDONLY };
     // A network namespace of the host's user namespace is needed for a sysfs of one's own; it has been entered.
     filesystem("/sys", "sysfs", NOSUID | NODEV | NOEXEC | writable, "")?;
-    let groups = Path::new("/sys/fs/cgroup");
-    if groups.exists() {
-        let target = inside_root(root, groups)?;
-        if target.is_dir() {
-            at("/sys/fs/cgroup", sys::mount(Some(groups), &target, "", BIND | REC, ""))?;
-            if !spec.privileged {
-                let readonly = sys::mount_readonly_recursive(&target);
-                at("/sys/fs/cgroup", readonly)?;
-            }
+    groups(spec)?;
+    devices(root)?;
+    if spec.privileged { all_devices(Path::new("/dev"), &inside_root(root, Path::new("/dev"))?) } else { Ok(()) }
+}
+
+/// The container's own control groups, where the host has its.
+fn groups(spec: &ContainerSpec) -> Result<(), String> {
+    const DIR: &str = "/sys/fs/cgroup";
+    let target = inside_root(&spec.rootfs, Path::new(DIR))?;
+    if !Path::new(DIR).exists() || !target.is_dir() {
+        return Ok(());
+    }
+    if spec.privileged {
+        return at(DIR, sys::mount(Some(Path::new(DIR)), &target, "", BIND | REC, ""));
+    }
+    let flags = NOSUID | NODEV | NOEXEC;
+    let mounts = at("/proc/self/mounts", fs::read_to_string("/proc/self/mounts"))?;
+    let below = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (path, kind, options) = (words.get(1)?, words.get(2)?, words.get(3)?);
+        let name = path.strip_prefix(DIR)?.trim_start_matches('/').to_owned();
+        matches!(*kind, "cgroup" | "cgroup2").then(|| (name, (*kind).to_owned(), (*options).to_owned()))
+    };
+    let all: Vec<(String, String, String)> = mounts.lines().filter_map(below).collect();
+    if all.iter().any(|(name, kind, _)| name.is_empty() && kind == "cgroup2") {
+        return at(DIR, sys::mount(Some(Path::new("cgroup")), &target, "cgroup2", flags | RDONLY, ""));
+    }
+    at(DIR, sys::mount(Some(Path::new("tmpfs")), &target, "tmpfs", flags, "mode=755"))?;
+    for (name, kind, options) in all.iter().filter(|(name, ..)| !name.is_empty() && !name.contains('/')) {
+        let dir = target.join(name);
+        at(dir.display(), fs::create_dir_all(&dir))?;
+        // Of the options, the controllers and the name choose the tree.
+        let own =
+            options.split(',').filter(|o| !matches!(*o, "rw" | "ro" | "nosuid" | "nodev" | "noexec" | "relatime"));
+        let data = if kind == "cgroup" { own.collect::<Vec<_>>().join(",") } else { String::new() };
+        at(dir.display(), sys::mount(Some(Path::new("cgroup")), &dir, kind, flags | RDONLY, &data))?;
+    }
+    at(DIR, sys::mount(None, &target, "", libc::MS_REMOUNT | RDONLY | flags, "mode=755"))
+}
+
+/// All devices of the host that are not there yet, for those who may do what root may.
+fn all_devices(host: &Path, target: &Path) -> Result<(), String> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    for entry in at(host.display(), fs::read_dir(host))?.flatten() {
+        let (from, to) = (entry.path(), target.join(entry.file_name()));
+        // Devices come and go; one that has gone is not missed.
+        let Ok(metadata) = fs::symlink_metadata(&from) else { continue };
+        let kind = metadata.file_type();
+        if kind.is_dir() && !matches!(entry.file_name().to_str(), Some("pts" | "shm" | "mqueue" | "fd")) {
+            at(to.display(), fs::create_dir_all(&to))?;
+            all_devices(&from, &to)?;
+        } else if (kind.is_char_device() || kind.is_block_device()) && !to.exists() {
+            at(to.display(), sys::make_device(&to, metadata.mode(), metadata.rdev()))?;
         }
     }
-    devices(root)
+    Ok(())
 }
 
 fn devices(root: &Path) -> Result<(), String> {
@@ -196,7 +250,7 @@ fn file_target(target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn bind(root: &Path, mount: &MountSpec) -> Result<(), String> {
+fn bind(root: &Path, mount: &MountSpec, privileged: bool) -> Result<(), String> {
     let name = format!("mount {} on {}", mount.source.display(), mount.destination.display());
     let source = at(&name, fs::metadata(&mount.source))?;
     let target = inside_root(root, &mount.destination)?;
@@ -214,11 +268,18 @@ fn bind(root: &Path, mount: &MountSpec) -> Result<(), String> {
     at(&name, sys::mount(None, &target, "", propagation | REC, ""))?;
     if mount.recursive_readonly {
         at(&name, sys::mount_readonly_recursive(&target))?;
-    } else if mount.readonly {
+    }
+    // The host's own devices may be shown on purpose; elsewhere a device file opens nothing.
+    let guarded = !privileged && source.is_dir() && !mount.source.starts_with("/dev");
+    if mount.readonly || guarded {
         // A remount must repeat the flags that the file system was locked with.
         let kept = rustix::fs::statvfs(&target).map(|s| s.f_flag.bits()).unwrap_or_default();
-        let mut flags = BIND | libc::MS_REMOUNT | RDONLY;
+        let mut flags = BIND | libc::MS_REMOUNT | if mount.readonly { RDONLY } else { 0 };
+        if guarded {
+            flags |= NODEV;
+        }
         for (bit, flag) in [
+            (1, RDONLY),
             (2, NOSUID),
             (4, NODEV),
             (8, NOEXEC),

@@ -92,13 +92,19 @@ pub fn run(dir: &Path) -> io::Result<()> {
         }
     };
     say("ready\n");
+    silence()?;
+    let result = shim.serve(&listener);
+    let _ = fs::remove_file(&socket);
+    result
+}
+
+/// Lets go of the standard streams.
+fn silence() -> io::Result<()> {
     let null = process::null()?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
-    let result = shim.serve(&listener);
-    let _ = fs::remove_file(&socket);
-    result
+    Ok(())
 }
 
 fn listen(dir: &Path) -> io::Result<UnixListener> {
@@ -157,6 +163,10 @@ impl Shim {
     fn start_pause(&mut self) -> io::Result<()> {
         let pid = sys::fork(libc::CLONE_NEWPID)?;
         if pid == 0 {
+            // Who started the shim waits for the end of its output.
+            if silence().is_err() {
+                sys::exit_now(127);
+            }
             sys::default_signals();
             loop {
                 if sys::wait_for(-1).is_err() {
@@ -401,13 +411,15 @@ impl Shim {
             }
             let ends = Ends::new(&process).map_err(text)?;
             let namespace = |name: &str| fs::File::open(format!("/proc/{}/ns/{name}", container.pid)).map_err(text);
-            let (mnt, pid_ns) = (namespace("mnt")?, namespace("pid")?);
+            let namespaces =
+                [(namespace("cgroup")?.into(), libc::CLONE_NEWCGROUP), (namespace("mnt")?.into(), libc::CLONE_NEWNS)];
+            let pid_ns = namespace("pid")?;
             let privileged = container.spec.privileged;
             let (cgroups, cgroup) = (self.cgroups.clone(), container.spec.cgroup.clone());
             let Ends { child, output, input } = ends;
             let pid = spawn_inside(
                 child,
-                &mnt.into(),
+                &namespaces,
                 &pid_ns.into(),
                 move |streams| process::enter_exec(&process, privileged, streams),
                 |pid| cgroups.add(&cgroup, pid),
@@ -635,11 +647,11 @@ fn spawn(
     Err(why)
 }
 
-/// As [`spawn`], into the mount and process namespaces of a container: a process enters a process namespace only by
+/// As [`spawn`], into the namespaces of a container: a process enters a process namespace only by
 /// being born in it, so a first child enters and forks a second, which becomes the shim's when the first ends.
 fn spawn_inside(
     streams: Streams,
-    mounts: &OwnedFd,
+    others: &[(OwnedFd, libc::c_int)],
     pids: &OwnedFd,
     enter: impl FnOnce(Streams) -> Result<(), String>,
     place: impl FnOnce(i32) -> io::Result<()>,
@@ -665,8 +677,10 @@ fn spawn_inside(
                 if !matches!(rustix::io::read(&go_read, &mut byte), Ok(1)) {
                     fail("the shim went away".to_owned());
                 }
-                if let Err(error) = sys::setns(mounts.as_fd(), libc::CLONE_NEWNS) {
-                    fail(format!("enter the mount namespace: {error}"));
+                for (namespace, kind) in others {
+                    if let Err(error) = sys::setns(namespace.as_fd(), *kind) {
+                        fail(format!("enter the container's namespaces: {error}"));
+                    }
                 }
                 match enter(streams) {
                     Err(why) => fail(why),

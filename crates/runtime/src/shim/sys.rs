@@ -77,6 +77,13 @@ pub fn mount_readonly_recursive(target: &Path) -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// Makes a device file.
+pub fn make_device(path: &Path, mode: u32, device: u64) -> io::Result<()> {
+    let path = c_path(path)?;
+    // SAFETY: the text ends in zero and lives until the call returns.
+    check(unsafe { libc::mknod(path.as_ptr(), mode, device) }.into()).map(drop)
+}
+
 /// Changes the root to `.`, with the old root on top of it.
 pub fn pivot_root_here() -> io::Result<()> {
     let here = c".";
