@@ -10,6 +10,7 @@ pub mod allocate;
 mod answer;
 mod authn;
 mod authz;
+mod binary;
 mod body;
 mod bootstrap;
 mod catalogue;

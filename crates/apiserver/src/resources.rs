@@ -2,6 +2,7 @@
 
 use crate::admission::{self, Attributes, Operation};
 use crate::answer::{self, Body};
+use crate::binary;
 use crate::body::{self, FieldValidation};
 use crate::catalogue::Served;
 use crate::list::{self, Page};
@@ -466,6 +467,11 @@ async fn list_answer(
             let head = list_head(served, page.revision, &page.next, page.remaining);
             Ok(answer::typed(200, "application/json", list_stream(server, served, head, page.records)))
         }
+        Shape::Object if wanted.form == Form::Protobuf && served.stored_as.is_none() => {
+            let items = page.records.iter().map(|r| &*r.value);
+            let list = binary::list(served, page_meta(&page), items).ok_or_else(|| Status::internal("no list type"))?;
+            Ok(answer::typed(200, wanted.content_type(), answer::whole(list)))
+        }
         Shape::Object => {
             let items: Vec<Bytes> = page.records.iter().map(|r| server.present(served, r)).collect();
             let bytes = list_bytes(served, page.revision, &page.next, page.remaining, &items);
@@ -593,8 +599,12 @@ fn watch_answer(watching: Watching, query: &Query, wanted: Wanted) -> Response<B
         let (query, served) = (query.clone(), served.clone());
         async move {
             let item = watching.next().await?;
-            let object = watching.object(&item);
-            let bytes = event_bytes(&served, &item, object, &query, wanted, first);
+            let bytes = match (wanted.form, wanted.shape, item.stored()) {
+                (Form::Protobuf, Shape::Object, Some(record)) if served.stored_as.is_none() => {
+                    binary::event(item.kind(), &binary::object(&served, record))
+                }
+                _ => event_bytes(&served, &item, watching.object(&item), &query, wanted, first),
+            };
             Some((bytes, (watching, false)))
         }
     });
@@ -627,23 +637,7 @@ fn event_bytes(served: &Served, event: &Item, object: Bytes, query: &Query, want
     if wanted.form == Form::Protobuf
         && let Some(message) = answer::to_protobuf(&object)
     {
-        // A length, then a WatchEvent: its type, and the object in its envelope.
-        let mut raw = Vec::with_capacity(message.len() + 8);
-        put(1, &message, &mut raw);
-        let mut watch_event = Vec::with_capacity(raw.len() + 16);
-        put(1, event.kind().as_bytes(), &mut watch_event);
-        put(2, &raw, &mut watch_event);
-        let envelope = trireme_schema::proto::Envelope {
-            api_version: "v1".into(),
-            kind: "WatchEvent".into(),
-            raw: watch_event,
-            content_type: String::new(),
-        };
-        let sealed = envelope.seal();
-        let mut out = Vec::with_capacity(sealed.len() + 4);
-        out.extend_from_slice(&(sealed.len() as u32).to_be_bytes());
-        out.extend_from_slice(&sealed);
-        return out.into();
+        return binary::event(event.kind(), &message);
     }
     let mut out = Vec::with_capacity(object.len() + 40);
     out.extend_from_slice(b"{\"type\":\"");
@@ -652,17 +646,6 @@ fn event_bytes(served: &Served, event: &Item, object: Bytes, query: &Query, want
     out.extend_from_slice(&object);
     out.extend_from_slice(b"}\n");
     out.into()
-}
-
-fn put(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
-    out.push(tag << 3 | 2);
-    let mut n = bytes.len();
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-    out.extend_from_slice(bytes);
 }
 
 /// Checks a request that opens a stream to a running object.

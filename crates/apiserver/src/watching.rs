@@ -212,6 +212,14 @@ fn bookmark(served: &Served, revision: i64, end: bool) -> Vec<u8> {
 }
 
 impl Item {
+    /// The record that is sent as it is stored.
+    pub fn stored(&self) -> Option<&Arc<Record>> {
+        match self {
+            Item::Added(record) | Item::Modified(record) | Item::Deleted(record) => Some(record),
+            Item::Left(..) | Item::Bookmark(..) | Item::Failed(_) => None,
+        }
+    }
+
     /// The event's type on the wire.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -64,12 +64,22 @@ pub struct Record {
     /// When it goes by itself, in seconds since 1970.
     pub expires: Option<u64>,
     memo: OnceLock<Box<dyn Any + Send + Sync>>,
+    encoded: OnceLock<Bytes>,
 }
 
 impl Record {
     /// What an engine found under a key.
     pub fn new(key: Arc<str>, value: Bytes, create_revision: i64, mod_revision: i64, version: i64) -> Self {
-        Self { key, value, create_revision, mod_revision, version, expires: None, memo: OnceLock::new() }
+        Self {
+            key,
+            value,
+            create_revision,
+            mod_revision,
+            version,
+            expires: None,
+            memo: OnceLock::new(),
+            encoded: OnceLock::new(),
+        }
     }
 
     /// Sets when it goes by itself.
@@ -103,6 +113,11 @@ impl Record {
     pub fn memo<T: Clone + Send + Sync + 'static>(&self, derive: impl Fn(&Bytes) -> T) -> T {
         let memo = self.memo.get_or_init(|| Box::new(derive(&self.value)));
         memo.downcast_ref::<T>().cloned().unwrap_or_else(|| derive(&self.value))
+    }
+
+    /// The value in a second encoding, made once for all readers that want it.
+    pub fn encoded(&self, encode: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
+        self.encoded.get_or_init(|| encode(&self.value)).clone()
     }
 }
 
