@@ -11,17 +11,18 @@ mod renew;
 
 use crate::cli::{self, Common};
 use crate::instance::Instance;
+use crate::life::{Life, until_told};
 use crate::node::{self, Access, LocalNode};
 use crate::progress::Progress;
-use crate::serve::until_told;
+
 use crate::shown::Shown;
+use crate::usage::{self, Usage};
 use crate::{Failure, cluster_info};
 use files::Files;
 use join::{Joiner, Kind};
 use pin::{Pinned, Server};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 use trireme_client::Client;
 use trireme_pki::JoinToken;
 use trireme_telemetry::LogConfig;
@@ -34,8 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// One line that says what to do.
 pub fn run(common: &Common, args: &cli::Agent) -> Result<(), Failure> {
-    let token: JoinToken = args.token.trim().parse()?;
-    let server = Server::parse(&args.server)?;
+    let token: JoinToken =
+        args.token.trim().parse().map_err(|error: trireme_pki::Error| Usage(format!("--token: {error}")))?;
+    let server = Server::parse(&args.server).map_err(Usage)?;
+    usage::node(&args.node)?;
+    usage::root()?;
     trireme_telemetry::start(&LogConfig { level: common.log_level.clone(), format: common.log_format })?;
     if common.data_dir.join("store").exists() {
         let dir = common.data_dir.display();
@@ -44,8 +48,8 @@ pub fn run(common: &Common, args: &cli::Agent) -> Result<(), Failure> {
     let progress = Progress::start();
     let instance = Instance::open(&common.data_dir)?;
     let _lock = instance.lock()?;
-    until_told(&progress, async |stop| {
-        let agent = start(&instance, args, server, token, &progress, stop).await?;
+    until_told(&progress, async |life| {
+        let agent = start(&instance, args, server, token, &progress, life).await?;
         Ok(async move {
             agent.ended().await;
         })
@@ -58,7 +62,7 @@ async fn start(
     server: Server,
     token: JoinToken,
     progress: &Progress,
-    stop: CancellationToken,
+    life: Life,
 ) -> Result<LocalNode, Failure> {
     let name = node::name(&args.node);
     let files = Files::open(&instance.path("agent"))?;
@@ -105,8 +109,16 @@ async fn start(
         network: Client::new(transport, "trireme-network"),
         serving: serving_shown.clone(),
     };
-    let node = LocalNode::start(instance, &args.node, &cluster, access, progress, &stop).await?;
-    tokio::spawn(renew::keep(renew::Keeper { joiner, client, files, pinned, client_shown, serving_shown, stop }));
+    let node = LocalNode::start(instance, &args.node, &cluster, access, progress, &life).await?;
+    tokio::spawn(renew::keep(renew::Keeper {
+        joiner,
+        client,
+        files,
+        pinned,
+        client_shown,
+        serving_shown,
+        stop: life.stop,
+    }));
     progress.done(&format!("Node {name}"));
     Ok(node)
 }

@@ -24,6 +24,17 @@ impl Cidr {
         })
     }
 
+    /// Whether an address is in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(v4) => u128::from(u32::from(v4)),
+            IpAddr::V6(v6) => u128::from(v6),
+        };
+        let host_bits = self.bits() - u32::from(self.prefix.min(other.prefix));
+        let differ = bits(self.network) ^ bits(other.network);
+        self.bits() == other.bits() && differ.checked_shr(host_bits).unwrap_or(0) == 0
+    }
+
     fn bits(&self) -> u32 {
         if self.network.is_ipv4() { 32 } else { 128 }
     }
@@ -62,6 +73,21 @@ impl FromStr for Cidr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_overlap_when_one_holds_the_other() {
+        let overlap = |a: &str, b: &str| a.parse::<Cidr>().unwrap().overlaps(&b.parse().unwrap());
+        for (a, b, both) in [
+            ("10.42.0.0/16", "10.43.0.0/16", false),
+            ("10.42.0.0/16", "10.42.7.0/24", true),
+            ("10.42.7.0/24", "10.42.0.0/16", true),
+            ("0.0.0.0/0", "10.0.0.0/8", true),
+            ("::/0", "10.0.0.0/8", false),
+            ("fd00::/64", "fd00:0:0:1::/64", false),
+        ] {
+            assert_eq!(overlap(a, b), both, "{a} {b}");
+        }
+    }
 
     #[test]
     fn blocks_are_read_and_counted() {

@@ -12,6 +12,7 @@ mod disable;
 mod down;
 mod images;
 mod instance;
+mod life;
 mod node;
 mod pod_network;
 mod ports;
@@ -24,6 +25,7 @@ mod shown;
 mod signals;
 mod sockets;
 mod streamer;
+mod usage;
 mod version;
 
 use clap::{CommandFactory, Parser};
@@ -46,7 +48,11 @@ fn main() -> ExitCode {
         Err(failure) => {
             // A closed standard error leaves the exit code.
             let _ = writeln!(std::io::stderr(), "trireme: {}", one_line(&failure.to_string()));
-            ExitCode::FAILURE
+            if failure.is::<usage::Usage>() || failure.is::<config::Error>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

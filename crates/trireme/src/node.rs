@@ -2,6 +2,7 @@
 
 use crate::images::SOCKET;
 use crate::instance::Instance;
+use crate::life::Life;
 use crate::pod_network::{PodNetwork, PodNetworkConfig};
 use crate::progress::Progress;
 use crate::shown::Shown;
@@ -11,6 +12,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,9 +80,33 @@ pub fn ip(args: &cli::Node) -> IpAddr {
     args.node_ip.unwrap_or_else(address::of_default_route)
 }
 
-fn pair(text: &str, what: &str) -> Result<(String, String), Failure> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("{what} {text:?} is not KEY=VALUE"))?;
-    Ok((key.to_owned(), value.to_owned()))
+/// The labels to register with.
+///
+/// # Errors
+/// The one that is none.
+pub fn labels(args: &cli::Node) -> Result<BTreeMap<String, String>, String> {
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').ok_or_else(|| format!("--node-label {text:?} is not KEY=VALUE"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    args.node_label.iter().map(pair).collect()
+}
+
+/// The taints to register with: key, value, effect.
+///
+/// # Errors
+/// The one that is none.
+pub fn taints(args: &cli::Node) -> Result<Vec<(String, String, String)>, String> {
+    let taint = |text: &String| {
+        let wrong = || format!("--node-taint {text:?} is not KEY=VALUE:EFFECT");
+        let (rest, effect) = text.rsplit_once(':').ok_or_else(wrong)?;
+        if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
+            return Err(wrong());
+        }
+        let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+        Ok((key.to_owned(), value.to_owned(), effect.to_owned()))
+    };
+    args.node_taint.iter().map(taint).collect()
 }
 
 impl LocalNode {
@@ -93,11 +120,9 @@ impl LocalNode {
         cluster: &Cluster,
         access: Access,
         progress: &Progress,
-        stop: &CancellationToken,
+        life: &Life,
     ) -> Result<Self, Failure> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("a node needs root (namespaces, mounts, cgroups); use sudo, or --disable node".into());
-        }
+        let stop = &life.stop;
         let ip = ip(args);
         let name = name(args);
         let mut tasks = Vec::new();
@@ -109,14 +134,16 @@ impl LocalNode {
             service_cidr: cluster.service_cidr.parse()?,
             dns: cluster.dns,
             domain: cluster.domain.clone(),
+            vni: vni(&cluster.client_ca),
             proxied: !cluster.disabled.iter().any(|part| part == "proxy"),
             answered: !cluster.disabled.iter().any(|part| part == "dns"),
             resolv_conf: args.resolv_conf.clone(),
         });
         let keeper = network.clone().run(access.network, stop.clone());
+        let life = life.clone();
         tasks.push(tokio::spawn(async move {
             if let Err(error) = keeper.await {
-                tracing::error!(%error, "the pod network does not work");
+                life.fail(format!("pods cannot have a network: {error}").into());
             }
         }));
         let mut streamer: Option<Arc<dyn Streamer>> = None;
@@ -153,21 +180,13 @@ impl LocalNode {
             tls(cluster, access.serving)?,
             stop.clone(),
         )));
-        let labels = args.node_label.iter().map(|l| pair(l, "--node-label")).collect::<Result<_, _>>()?;
-        let mut taints = Vec::new();
-        for text in &args.node_taint {
-            let (rest, effect) =
-                text.rsplit_once(':').ok_or_else(|| format!("--node-taint {text:?} is not KEY=VALUE:EFFECT"))?;
-            let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
-            taints.push((key.to_owned(), value.to_owned(), effect.to_owned()));
-        }
         let config = NodeConfig {
             name,
             ip,
             port,
             root: instance.path("node"),
-            labels,
-            taints,
+            labels: labels(args)?.into_iter().collect(),
+            taints: taints(args)?,
             max_pods: args.max_pods,
             cluster_dns: vec![cluster.dns],
             cluster_domain: cluster.domain.clone(),
@@ -192,6 +211,15 @@ impl LocalNode {
             let _ = task.await;
         }
     }
+}
+
+/// The VXLAN identifier of a cluster: all its nodes make the same one of its authority, and several clusters on one
+/// machine have different ones.
+fn vni(authority: &str) -> u32 {
+    let digest = Sha256::digest(authority.as_bytes());
+    // 24 bits (RFC 7348), and not 0.
+    let number = digest.iter().take(3).fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+    number.max(1)
 }
 
 /// Archives in this directory of the data directory are imported at the start.
@@ -305,4 +333,16 @@ fn tls(cluster: &Cluster, serving: Arc<Shown>) -> Result<Arc<rustls::ServerConfi
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(serving);
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_have_different_identifiers_of_24_bits() {
+        let (a, b) = (vni("a"), vni("b"));
+        assert!(a != b && a > 0 && a < 1 << 24 && b < 1 << 24);
+        assert_eq!(a, vni("a"));
+    }
 }

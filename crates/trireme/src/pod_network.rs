@@ -37,6 +37,8 @@ pub struct PodNetworkConfig {
     pub dns: IpAddr,
     /// The cluster's domain.
     pub domain: String,
+    /// What the packets of this cluster are marked with on their way between nodes.
+    pub vni: u32,
     /// Whether services are programmed here; else somebody else does.
     pub proxied: bool,
     /// Whether cluster DNS is answered here; else somebody else does.
@@ -53,8 +55,7 @@ pub struct PodNetwork {
 
 /// A pod that comes before the node has its addresses waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// VXLAN's identifier, and Linux's own port for it.
-const VNI: u32 = 1;
+/// Linux's own port for VXLAN.
 const VXLAN_PORT: u16 = 8472;
 /// What the tunnel takes of a packet.
 const TUNNEL: u32 = 50;
@@ -191,7 +192,7 @@ impl PodNetwork {
             node_ip: self.config.node.1,
             pod_cidrs,
             mode: OverlayMode::Vxlan,
-            vni: VNI,
+            vni: self.config.vni,
             port: VXLAN_PORT,
             mtu,
         };

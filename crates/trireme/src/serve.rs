@@ -3,12 +3,11 @@
 use crate::cli::{Common, Server};
 use crate::control_plane::{ControlPlane, KUBECONFIG};
 use crate::instance::Instance;
+use crate::life::{Life, until_told};
 use crate::node::{self, Access, Cluster, LocalNode};
 use crate::progress::Progress;
-use crate::signals::Signals;
+use crate::usage::{self, Usage};
 use crate::{Failure, cluster_info, demo};
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 use trireme_apiserver::User;
 use trireme_client::Client;
 use trireme_telemetry::LogConfig;
@@ -24,16 +23,19 @@ struct Running {
 /// # Errors
 /// One line that says what to do.
 pub fn run(common: &Common, args: &Server, demo: bool) -> Result<(), Failure> {
-    crate::disable::check(&args.disable)?;
+    usage::server(args)?;
+    if !disabled(args, "node") {
+        usage::root()?;
+    }
     if demo && (disabled(args, "node") || args.node.container_runtime_endpoint.is_some()) {
-        return Err("--demo needs the node and Trireme's own runtime".into());
+        return Err(Usage("--demo needs the node and Trireme's own runtime".into()).into());
     }
     trireme_telemetry::start(&LogConfig { level: common.log_level.clone(), format: common.log_format })?;
     let progress = Progress::start();
     let instance = Instance::open(&common.data_dir)?;
     let _lock = instance.lock()?;
-    until_told(&progress, async |stop| {
-        let running = start(&instance, args, &progress, &stop).await?;
+    until_told(&progress, async |life| {
+        let running = start(&instance, args, &progress, &life).await?;
         if demo {
             show(&running, args, &progress).await;
         }
@@ -48,48 +50,10 @@ pub fn run(common: &Common, args: &Server, demo: bool) -> Result<(), Failure> {
     })
 }
 
-/// Starts something that runs until a signal comes, and then ends it. A second signal ends the process at once.
-///
-/// # Errors
-/// What kept it from starting.
-pub fn until_told<E: Future<Output = ()>>(
-    progress: &Progress,
-    start: impl AsyncFnOnce(CancellationToken) -> Result<E, Failure>,
-) -> Result<(), Failure> {
-    /// All that runs has ended by then, or is left.
-    const PATIENCE: Duration = Duration::from_secs(20);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
-        let mut signals = Signals::take()?;
-        let stop = CancellationToken::new();
-        let ended = tokio::select! {
-            started = start(stop.clone()) => started?,
-            // Whatever was made so far is found again by the next start, as after a crash.
-            () = signals.next() => return Ok(()),
-        };
-        signals.next().await;
-        progress.say("stopping; the workloads run on (Ctrl-C again to quit at once)");
-        stop.cancel();
-        tokio::select! {
-            () = ended => Ok(()),
-            () = signals.next() => Err("stopped at once".into()),
-            () = tokio::time::sleep(PATIENCE) => Err(format!("not all had ended after {} s", PATIENCE.as_secs()).into()),
-        }
-    });
-    // Threads that still wait for the kernel must not hold up the end.
-    runtime.shutdown_background();
-    result
-}
-
-async fn start(
-    instance: &Instance,
-    args: &Server,
-    progress: &Progress,
-    stop: &CancellationToken,
-) -> Result<Running, Failure> {
-    let plane = ControlPlane::start(instance, args, stop).await?;
+async fn start(instance: &Instance, args: &Server, progress: &Progress, life: &Life) -> Result<Running, Failure> {
+    let plane = ControlPlane::start(instance, args, &life.stop).await?;
     progress.done(&format!("API server at {}", plane.url));
-    let dns = args.cluster_dns.or_else(|| args.service_cidr.nth(10)).ok_or("--service-cidr is too small for DNS")?;
+    let dns = usage::dns(args).ok_or("--service-cidr is too small for DNS")?;
     if !disabled(args, "dns") {
         plane.publish_dns(dns).await?;
     }
@@ -111,7 +75,7 @@ async fn start(
             network: plane.client(User::new("system:trireme:network", &[]), "trireme-network"),
             serving: node::own_certificate(&plane.pki.server_ca, &name, node::ip(&args.node))?,
         };
-        local = Some(LocalNode::start(instance, &args.node, &cluster, access, progress, stop).await?);
+        local = Some(LocalNode::start(instance, &args.node, &cluster, access, progress, life).await?);
         progress.done(&format!("Node {name}"));
     }
     ready(&administrator).await?;
