@@ -2,7 +2,8 @@
 //!
 //! The policy is `bootstrap.txt`: `clusterrole NAME label=k=v`, under it `allow VERBS GROUPS RESOURCES [NAMES]`,
 //! `url VERBS PATHS`, `aggregate k=v`; `clusterrolebinding NAME`, under it `to KIND NAME`, `subject KIND NAME`. A group
-//! `core` is the empty one; what lies in a namespace is written `namespace/name`.
+//! `core` is the empty one; what lies in a namespace is written `namespace/name`. `patches ACCOUNT GROUP RESOURCES` is a
+//! role and its binding: our controllers send patches where upstream's roles let them send whole objects.
 
 use crate::registry::{Target, WriteOptions};
 use crate::server::ApiServer;
@@ -81,12 +82,39 @@ fn list(words: &str) -> Vec<String> {
     words.split(',').map(|w| if w == "core" { String::new() } else { w.to_owned() }).collect()
 }
 
+/// An object of the default policy with nothing in it yet.
+fn default_policy(name: &str) -> Value {
+    let mut object = Value::object();
+    object.set_at(&["metadata", "name"], name);
+    object.set_at(&["metadata", "labels", "kubernetes.io/bootstrapping"], "rbac-defaults");
+    object.set_at(&["metadata", "annotations", "rbac.authorization.kubernetes.io/autoupdate"], "true");
+    object
+}
+
+/// The role and the binding by which a controller's account may patch resources.
+fn patches(account: &str, group: &str, resources: &str) -> [(&'static str, String, Value); 2] {
+    let name = format!("system:trireme:controller:{account}");
+    let mut role = default_policy(&name);
+    let rule = Map::from_iter([("verbs", list("patch")), ("apiGroups", list(group)), ("resources", list(resources))]);
+    role.set_at(&["rules"], vec![Value::Object(rule)]);
+    let mut binding = default_policy(&name);
+    let to = Map::from_iter([("apiGroup", RBAC), ("kind", "ClusterRole"), ("name", name.as_str())]);
+    binding.set_at(&["roleRef"], Value::Object(to));
+    let subject = Map::from_iter([("kind", "ServiceAccount"), ("name", account), ("namespace", "kube-system")]);
+    binding.set_at(&["subjects"], vec![Value::Object(subject)]);
+    [("clusterroles", String::new(), role), ("clusterrolebindings", String::new(), binding)]
+}
+
 /// The policy as objects: resource, namespace, object.
 fn policy() -> Vec<(&'static str, String, Value)> {
     let mut out: Vec<(&'static str, String, Value)> = Vec::new();
     for line in POLICY.lines() {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let Some((head, rest)) = words.split_first() else { continue };
+        if let ("patches", [account, group, resources]) = (*head, rest) {
+            out.extend(patches(account, group, resources));
+            continue;
+        }
         if !line.starts_with(' ') {
             let plural = match *head {
                 "clusterrole" => "clusterroles",
@@ -100,10 +128,7 @@ fn policy() -> Vec<(&'static str, String, Value)> {
                 "roles" | "rolebindings" => place.split_once('/').unwrap_or(("", place)),
                 _ => ("", *place),
             };
-            let mut object = Value::object();
-            object.set_at(&["metadata", "name"], name);
-            object.set_at(&["metadata", "labels", "kubernetes.io/bootstrapping"], "rbac-defaults");
-            object.set_at(&["metadata", "annotations", "rbac.authorization.kubernetes.io/autoupdate"], "true");
+            let mut object = default_policy(name);
             for label in labels {
                 if let Some((key, value)) = label.strip_prefix("label=").and_then(|l| l.split_once('=')) {
                     object.set_at(&["metadata", "labels", key], value);

@@ -89,6 +89,7 @@ fn is_token(entry: &Entry<Secret>) -> bool {
 
 impl Controller for BootstrapSigner {
     const NAME: &'static str = "bootstrap-signer-controller";
+    const ACCOUNT: Option<&'static str> = Some("bootstrap-signer");
     const WORKERS: usize = 1;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
@@ -143,6 +144,7 @@ impl TokenCleaner {
 
 impl Controller for TokenCleaner {
     const NAME: &'static str = "token-cleaner-controller";
+    const ACCOUNT: Option<&'static str> = Some("token-cleaner");
     const WORKERS: usize = 1;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

@@ -42,6 +42,7 @@ fn sum(role: &ClusterRole, all: &[ClusterRole]) -> Option<Vec<PolicyRule>> {
 
 impl Controller for ClusterRoleAggregation {
     const NAME: &'static str = "clusterrole-aggregation-controller";
+    const ACCOUNT: Option<&'static str> = Some("clusterrole-aggregation-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         let this = Arc::clone(self);

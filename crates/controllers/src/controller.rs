@@ -25,6 +25,9 @@ pub enum Requeue {
 pub(crate) trait Controller: Send + Sync + Sized + 'static {
     /// The name by which the controller is known and can be disabled; upstream's.
     const NAME: &'static str;
+    /// The service account in `kube-system` as which it acts, with the bootstrap role of that name; none for the manager
+    /// itself.
+    const ACCOUNT: Option<&'static str>;
     /// How many keys are worked on at once.
     const WORKERS: usize = 5;
 
@@ -182,6 +185,7 @@ mod tests {
 
     impl Controller for Ticking {
         const NAME: &'static str = "ticking";
+        const ACCOUNT: Option<&'static str> = None;
 
         fn watch(self: &Arc<Self>, watches: &mut Watches) {
             let queue = watches.queue();

@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use trireme_client::{Client, Informers};
+use trireme_client::Informers;
 
-use crate::context::Context;
+use crate::context::{Clients, Context};
 use crate::controller::{Controller, run};
 use crate::{
     Clock, Options, bootstrap_tokens, certificates, cluster_role_aggregation, cron_job, daemon_set, deployment,
@@ -22,7 +22,8 @@ macro_rules! table {
     ($($controller:ty),* $(,)?) => {
         &[$((<$controller as Controller>::NAME, |context, running| {
             if <$controller as Controller>::enabled(&context.options) {
-                running.spawn(run(<$controller>::new(context), context.shutdown.clone()));
+                let context = context.acting_as(<$controller as Controller>::ACCOUNT);
+                running.spawn(run(<$controller>::new(&context), context.shutdown.clone()));
             }
         })),*]
     };
@@ -79,13 +80,13 @@ impl Controllers {
     /// its other components.
     pub fn start(
         options: Options,
-        client: Client,
+        clients: Clients,
         informers: Arc<Informers>,
         clock: Clock,
         shutdown: CancellationToken,
     ) -> JoinHandle<()> {
         let options = Arc::new(options);
-        let context = Context { client, informers, options, clock, shutdown };
+        let context = Context { client: clients(None), clients, informers, options, clock, shutdown };
         tokio::spawn(async move {
             let mut running = JoinSet::new();
             for (name, start) in ALL {
@@ -114,8 +115,8 @@ mod tests {
         let api = FakeApi::default();
         let options = Options { cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()], ..Options::default() };
         let context = api.context(options.clone(), clock_at("2026-01-01T00:00:00Z"));
-        let (client, shutdown) = (context.client.clone(), context.shutdown.clone());
-        let running = Controllers::start(options, client, context.informers, context.clock, shutdown.clone());
+        let (clients, shutdown) = (Arc::clone(&context.clients), context.shutdown.clone());
+        let running = Controllers::start(options, clients, context.informers, context.clock, shutdown.clone());
         api.put::<Namespace>(json!({"metadata": {"name": "n"}}));
         eventually("the account", || !api.all::<ServiceAccount>().is_empty()).await;
         shutdown.cancel();

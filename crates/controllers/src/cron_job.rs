@@ -240,6 +240,7 @@ fn new_job(cron_job: &CronJob, at: Timestamp, zone: &TimeZone) -> Job {
 
 impl Controller for CronJobs {
     const NAME: &'static str = "cronjob-controller";
+    const ACCOUNT: Option<&'static str> = Some("cronjob-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.cron_jobs);

@@ -159,6 +159,7 @@ fn bind(spec: &mut PodSpec, node: &str) {
 
 impl Controller for DaemonSets {
     const NAME: &'static str = "daemonset-controller";
+    const ACCOUNT: Option<&'static str> = Some("daemon-set-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.sets);

@@ -342,6 +342,7 @@ impl Deployments {
 
 impl Controller for Deployments {
     const NAME: &'static str = "deployment-controller";
+    const ACCOUNT: Option<&'static str> = Some("deployment-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.deployments);

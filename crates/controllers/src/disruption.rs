@@ -178,6 +178,7 @@ fn condition(
 
 impl Controller for Disruption {
     const NAME: &'static str = "disruption-controller";
+    const ACCOUNT: Option<&'static str> = Some("disruption-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.budgets);

@@ -113,6 +113,7 @@ impl EndpointSlices {
 
 impl Controller for EndpointSlices {
     const NAME: &'static str = "endpointslice-controller";
+    const ACCOUNT: Option<&'static str> = Some("endpointslice-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         let this = Arc::clone(self);

@@ -115,6 +115,7 @@ fn mirrored(subset: &EndpointSubset, ipv6: bool) -> Vec<Endpoint> {
 
 impl Controller for EndpointSliceMirroring {
     const NAME: &'static str = "endpointslice-mirroring-controller";
+    const ACCOUNT: Option<&'static str> = Some("endpointslicemirroring-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.endpoints);

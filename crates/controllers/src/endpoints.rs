@@ -41,6 +41,7 @@ impl EndpointsController {
 
 impl Controller for EndpointsController {
     const NAME: &'static str = "endpoints-controller";
+    const ACCOUNT: Option<&'static str> = Some("endpoint-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         let this = Arc::clone(self);

@@ -53,6 +53,7 @@ fn claims(pod: &Pod) -> Vec<PersistentVolumeClaim> {
 
 impl Controller for EphemeralVolumes {
     const NAME: &'static str = "ephemeral-volume-controller";
+    const ACCOUNT: Option<&'static str> = Some("ephemeral-volume-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on(&self.pods, |change| {

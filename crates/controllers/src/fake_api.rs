@@ -71,7 +71,7 @@ impl FakeApi {
         let client = Client::new(Arc::new(self.clone()), "test");
         let shutdown = CancellationToken::new();
         let informers = Arc::new(Informers::new(client.clone(), shutdown.clone()));
-        Context { client, informers, options: Arc::new(options), clock, shutdown }
+        Context { clients: clients_of(&client), client, informers, options: Arc::new(options), clock, shutdown }
     }
 
     /// Puts an object as it is, status and all.
@@ -353,4 +353,10 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
         }
     });
     assert!(waited.await.is_ok(), "in vain: {what}");
+}
+
+/// All accounts are one to the fake.
+fn clients_of(client: &Client) -> crate::Clients {
+    let client = client.clone();
+    Arc::new(move |_| client.clone())
 }

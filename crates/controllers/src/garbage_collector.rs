@@ -341,6 +341,7 @@ fn observe(graph: &Mutex<Graph>, queue: &Queue<Key>, resource: &Resource, change
 
 impl Controller for GarbageCollector {
     const NAME: &'static str = "garbage-collector-controller";
+    const ACCOUNT: Option<&'static str> = Some("generic-garbage-collector");
     const WORKERS: usize = 20;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

@@ -122,6 +122,7 @@ fn new_pod(job: &Job, owned: &Owned<Job>, wanted: &NewPod) -> Pod {
 
 impl Controller for Jobs {
     const NAME: &'static str = "job-controller";
+    const ACCOUNT: Option<&'static str> = Some("job-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.jobs);

@@ -84,6 +84,7 @@ fn step(secret: &Secret, automatic: bool, now: Timestamp) -> Step {
 
 impl Controller for LegacyTokens {
     const NAME: &'static str = "legacy-serviceaccount-token-cleaner-controller";
+    const ACCOUNT: Option<&'static str> = Some("legacy-service-account-token-cleaner");
     const WORKERS: usize = 1;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

@@ -24,7 +24,8 @@
 //! fn start(client: Client, root_ca: String, shutdown: CancellationToken) {
 //!     let informers = Arc::new(Informers::new(client.clone(), shutdown.clone()));
 //!     let options = Options { root_ca, ..Options::default() };
-//!     Controllers::start(options, client, informers, Clock::system(), shutdown);
+//!     // Here all act as one; a cluster gives each its own service account.
+//!     Controllers::start(options, Arc::new(move |_| client.clone()), informers, Clock::system(), shutdown);
 //! }
 //! ```
 
@@ -87,6 +88,7 @@ mod view;
 mod volume_binder;
 
 pub use clock::Clock;
+pub use context::Clients;
 pub use controller::Requeue;
 pub use controllers::Controllers;
 pub use error::Error;

@@ -114,6 +114,7 @@ fn resource_name(resource: &Resource) -> String {
 
 impl Controller for Namespaces {
     const NAME: &'static str = "namespace-controller";
+    const ACCOUNT: Option<&'static str> = Some("namespace-controller");
     const WORKERS: usize = 10;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

@@ -51,6 +51,7 @@ impl NodeIpam {
 
 impl Controller for NodeIpam {
     const NAME: &'static str = "node-ipam-controller";
+    const ACCOUNT: Option<&'static str> = Some("node-controller");
     // One worker: two at once would give out the same range.
     const WORKERS: usize = 1;
 

@@ -138,6 +138,7 @@ impl NodeLifecycle {
 
 impl Controller for NodeLifecycle {
     const NAME: &'static str = "node-lifecycle-controller";
+    const ACCOUNT: Option<&'static str> = Some("node-controller");
     const WORKERS: usize = 8;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

@@ -88,6 +88,7 @@ impl PodGc {
 
 impl Controller for PodGc {
     const NAME: &'static str = "pod-garbage-collector-controller";
+    const ACCOUNT: Option<&'static str> = Some("pod-garbage-collector");
     const WORKERS: usize = 1;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

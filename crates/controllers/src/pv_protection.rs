@@ -25,6 +25,7 @@ impl PvProtection {
 
 impl Controller for PvProtection {
     const NAME: &'static str = "persistentvolume-protection-controller";
+    const ACCOUNT: Option<&'static str> = Some("pv-protection-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.volumes);

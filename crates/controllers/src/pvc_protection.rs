@@ -59,6 +59,7 @@ pub(crate) fn finalizers(old: Option<Vec<String>>, finalizer: &str, wanted: bool
 
 impl Controller for PvcProtection {
     const NAME: &'static str = "persistentvolumeclaim-protection-controller";
+    const ACCOUNT: Option<&'static str> = Some("pvc-protection-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.claims);

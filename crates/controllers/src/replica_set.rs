@@ -50,6 +50,7 @@ impl ReplicaSets {
 
 impl Controller for ReplicaSets {
     const NAME: &'static str = "replicaset-controller";
+    const ACCOUNT: Option<&'static str> = Some("replicaset-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.sets);

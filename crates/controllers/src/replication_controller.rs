@@ -44,6 +44,7 @@ impl ReplicationControllers {
 
 impl Controller for ReplicationControllers {
     const NAME: &'static str = "replicationcontroller-controller";
+    const ACCOUNT: Option<&'static str> = Some("replication-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.controllers);

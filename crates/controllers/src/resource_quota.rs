@@ -120,6 +120,7 @@ fn number(count: usize) -> Quantity {
 
 impl Controller for ResourceQuotas {
     const NAME: &'static str = "resourcequota-controller";
+    const ACCOUNT: Option<&'static str> = Some("resourcequota-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         let this = Arc::clone(self);

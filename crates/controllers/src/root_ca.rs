@@ -37,6 +37,7 @@ impl RootCa {
 
 impl Controller for RootCa {
     const NAME: &'static str = "root-ca-certificate-publisher-controller";
+    const ACCOUNT: Option<&'static str> = Some("root-ca-cert-publisher");
 
     fn enabled(options: &Options) -> bool {
         !options.root_ca.is_empty()

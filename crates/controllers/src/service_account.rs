@@ -26,6 +26,7 @@ impl ServiceAccounts {
 
 impl Controller for ServiceAccounts {
     const NAME: &'static str = "serviceaccount-controller";
+    const ACCOUNT: Option<&'static str> = Some("service-account-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.namespaces);

@@ -90,6 +90,7 @@ fn annotation<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
 
 impl Controller for ServiceAccountTokens {
     const NAME: &'static str = "serviceaccount-token-controller";
+    const ACCOUNT: Option<&'static str> = None;
 
     fn enabled(options: &Options) -> bool {
         options.service_account_key.is_some()

@@ -106,6 +106,7 @@ fn status(old: &ServiceCIDRStatus, ready: bool, now: Timestamp) -> ServiceCIDRSt
 
 impl Controller for ServiceCidrs {
     const NAME: &'static str = "service-cidr-controller";
+    const ACCOUNT: Option<&'static str> = Some("service-cidrs-controller");
     const WORKERS: usize = 1;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

@@ -212,6 +212,7 @@ fn name_of(revision: &ControllerRevision) -> &str {
 
 impl Controller for StatefulSets {
     const NAME: &'static str = "statefulset-controller";
+    const ACCOUNT: Option<&'static str> = Some("statefulset-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.sets);

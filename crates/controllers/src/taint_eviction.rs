@@ -93,6 +93,7 @@ impl TaintEviction {
 
 impl Controller for TaintEviction {
     const NAME: &'static str = "taint-eviction-controller";
+    const ACCOUNT: Option<&'static str> = Some("node-controller");
     const WORKERS: usize = 8;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

@@ -23,6 +23,7 @@ impl TtlAfterFinished {
 
 impl Controller for TtlAfterFinished {
     const NAME: &'static str = "ttl-after-finished-controller";
+    const ACCOUNT: Option<&'static str> = Some("ttl-after-finished-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.jobs);

@@ -273,6 +273,7 @@ impl VolumeBinder {
 
 impl Controller for VolumeBinder {
     const NAME: &'static str = "persistentvolume-binder-controller";
+    const ACCOUNT: Option<&'static str> = Some("persistent-volume-binder");
     // Two claims decided at once would be given the same volume.
     const WORKERS: usize = 1;
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
 use trireme_apiserver::{ApiServer, Config, User, listener};
 use trireme_client::{Client, Credentials, Informers, Kubeconfig};
-use trireme_controllers::{Clock, Controllers, Options};
+use trireme_controllers::{Clients, Clock, Controllers, Options};
 use trireme_pki::{Authority, ClusterPki, Role, ServingNames, certificates};
 use trireme_scheduler::{Scheduler, SchedulerConfig};
 use trireme_store::Store;
@@ -73,9 +73,8 @@ impl ControlPlane {
         let mut tasks = vec![tokio::spawn(listener::serve(server.clone(), listener, tls, stop.clone()))];
 
         // One cache of the state for all components of this process; each acts as itself.
-        let controller = User::new("system:kube-controller-manager", &["system:masters"]);
-        let controller = Client::new(Arc::new(server.transport(controller)), "kube-controller-manager");
-        let informers = Arc::new(Informers::new(controller.clone(), stop.clone()));
+        let clients = controller_clients(&server);
+        let informers = Arc::new(Informers::new(clients(None), stop.clone()));
         let disabled = |name: &str| args.disable.iter().any(|d| d == name);
         let options = Options {
             disable: args.disable.iter().cloned().collect(),
@@ -88,7 +87,7 @@ impl ControlPlane {
             server_names: names.names.iter().cloned().chain(names.addresses.iter().map(ToString::to_string)).collect(),
             ..Options::default()
         };
-        tasks.push(Controllers::start(options, controller, informers.clone(), Clock::system(), stop.clone()));
+        tasks.push(Controllers::start(options, clients, informers.clone(), Clock::system(), stop.clone()));
         if !disabled("scheduler") {
             let scheduler = User::new("system:kube-scheduler", &[]);
             let scheduler = Client::new(Arc::new(server.transport(scheduler)), "kube-scheduler");
@@ -159,6 +158,22 @@ impl ControlPlane {
             let _ = task.await;
         }
     }
+}
+
+/// Controllers act as service accounts of their own, with the roles that these have.
+fn controller_clients(server: &Arc<ApiServer>) -> Clients {
+    const NAMESPACE: &str = "kube-system";
+    let server = server.clone();
+    Arc::new(move |account| {
+        let user = match account {
+            None => User::new("system:kube-controller-manager", &[]),
+            Some(account) => User::new(
+                &format!("system:serviceaccount:{NAMESPACE}:{account}"),
+                &["system:serviceaccounts", &format!("system:serviceaccounts:{NAMESPACE}")],
+            ),
+        };
+        Client::new(Arc::new(server.transport(user)), "kube-controller-manager")
+    })
 }
 
 /// An authority once more, for who needs one of his own.

@@ -68,6 +68,7 @@ impl CertificateApproving {
 
 impl Controller for CertificateApproving {
     const NAME: &'static str = "certificatesigningrequest-approving-controller";
+    const ACCOUNT: Option<&'static str> = Some("certificate-controller");
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {
         watches.on_itself(&self.requests);

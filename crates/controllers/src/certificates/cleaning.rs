@@ -47,6 +47,7 @@ fn expires(csr: &CertificateSigningRequest) -> Option<i64> {
 
 impl Controller for CertificateCleaning {
     const NAME: &'static str = "certificatesigningrequest-cleaner-controller";
+    const ACCOUNT: Option<&'static str> = Some("certificate-controller");
     const WORKERS: usize = 1;
 
     fn watch(self: &Arc<Self>, watches: &mut Watches) {

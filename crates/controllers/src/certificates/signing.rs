@@ -58,6 +58,7 @@ impl CertificateSigning {
 
 impl Controller for CertificateSigning {
     const NAME: &'static str = "certificatesigningrequest-signing-controller";
+    const ACCOUNT: Option<&'static str> = Some("certificate-controller");
 
     fn enabled(options: &Options) -> bool {
         options.client_signer.is_some() || options.serving_signer.is_some()
