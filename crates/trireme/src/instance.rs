@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -53,7 +53,14 @@ impl Instance {
     /// The instance of a data directory, which is made when it is missing.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(io)?;
+        if let Some(above) = dir.parent() {
+            fs::create_dir_all(above).map_err(io)?;
+        }
+        // Keys and secrets of the cluster lie below: for root alone.
+        match fs::DirBuilder::new().mode(0o700).create(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(error)),
+            _ => {}
+        }
         Self::existing(dir)
     }
 

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -53,6 +54,7 @@ async fn serve(app: Arc<App>) -> Result<(), Failure> {
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     // The first process of a container has no default for signals.
     let mut terminate = signal(SignalKind::terminate())?;
+    say(&format!("{} listens on port {PORT}", app.tier));
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         let place = places.clone().acquire_owned().await?;
@@ -83,17 +85,28 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
         (_, "/healthz") => text(StatusCode::OK, "text/plain", "ok\n".into()),
         (COUNTER, "/hit") => {
             let count = app.hits.fetch_add(1, Ordering::Relaxed) + 1;
+            say(&format!("counted {count}"));
             text(StatusCode::OK, "text/plain", format!("{count} {}\n", app.pod))
         }
         (WEB, "/") => match count().await {
-            Ok(counted) => text(StatusCode::OK, "text/html; charset=utf-8", page(app, &counted)),
+            Ok(counted) => {
+                say(&format!("served a page; {COUNTER} said {counted}"));
+                text(StatusCode::OK, "text/html; charset=utf-8", page(app, &counted))
+            }
             Err(error) => {
-                let why = format!("the service {COUNTER} does not answer: {error}\n");
-                text(StatusCode::BAD_GATEWAY, "text/plain", why)
+                let why = format!("the service {COUNTER} does not answer: {error}");
+                say(&why);
+                text(StatusCode::BAD_GATEWAY, "text/plain", format!("{why}\n"))
             }
         },
         _ => text(StatusCode::NOT_FOUND, "text/plain", "not found\n".into()),
     }
+}
+
+/// A line in the container's log.
+fn say(line: &str) {
+    // Nobody reads the log: the page matters more.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn text(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
