@@ -225,7 +225,7 @@ fn mounts(
         if !sub.is_empty() {
             let dir = volumes::pod_dir(needs.config, pod.str_at(&["metadata", "uid"]));
             let place = dir.join("volume-subpaths").join(volume_name).join(name).join(i.to_string());
-            path = volumes::bind_sub_path(&path, &sub, place).map_err(|why| {
+            path = trireme_volumes::sub_path::bind(&path, &sub, place).map_err(|why| {
                 format!("failed to prepare subPath for volumeMount {volume_name:?} of container {name:?}: {why}")
             })?;
         }

@@ -26,7 +26,7 @@ pub(super) async fn locate(client: &Client, pod: &Value, claim: &str) -> Result<
     let volume = calls::get(client, &format!("/api/v1/persistentvolumes/{volume}")).await.map_err(|e| e.to_string())?;
     if let Some(host) = volume.at(&["spec", "hostPath"]) {
         let path = PathBuf::from(host.str_at(&["path"]));
-        super::host_path::check(&path, host.str_at(&["type"]))?;
+        trireme_volumes::host_path::check(&path, host.str_at(&["type"]))?;
         return Ok(path);
     }
     match volume.str_at(&["spec", "local", "path"]) {

@@ -2,7 +2,6 @@
 
 use super::ownership::Ownership;
 use super::token::Token;
-use super::{File, Files};
 use crate::calls;
 use crate::environment;
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use trireme_client::Client;
 use trireme_schema::{Map, Value};
+use trireme_volumes::{File, Files};
 
 /// What a source is, for who reads why it is missing.
 #[derive(Clone, Copy)]

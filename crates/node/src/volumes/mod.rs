@@ -1,42 +1,26 @@
 //! Volumes: what a pod's containers find in their directories.
 
-mod atomic;
 mod claim;
 mod content;
-mod empty_dir;
-mod host_path;
 mod hosts;
 mod ownership;
-mod sub_path;
-mod teardown;
 mod token;
 
 use crate::config::NodeConfig;
+use crate::spec::quantity;
 use ownership::Ownership;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use token::Token;
 use trireme_client::Client;
 use trireme_schema::Value;
+use trireme_volumes::empty_dir::{self, Medium};
+use trireme_volumes::{atomic, host_path};
 
 pub(crate) use hosts::hosts;
-pub(crate) use sub_path::bind as bind_sub_path;
-pub(crate) use teardown::tear_down;
-pub use teardown::tear_down_all;
-
-/// A volume's files: path within it, content, mode.
-type Files = BTreeMap<PathBuf, File>;
-
-/// A file of a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct File {
-    bytes: Vec<u8>,
-    mode: u32,
-    owner: Option<u32>,
-}
 
 /// Volumes are brought up to date about this often, should nothing have told of a change.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -77,6 +61,27 @@ pub(crate) fn with_addresses(pod: &Value, ips: &[String], config: &NodeConfig) -
     seen.set_at(&["status", "hostIP"], host.as_str());
     seen.set_at(&["status", "hostIPs"], Value::Array(vec![object(&host)]));
     seen
+}
+
+/// Where an emptyDir is kept.
+fn medium(spec: &Value) -> Medium {
+    match spec.str_at(&["medium"]) {
+        "Memory" => {
+            let limit = quantity(spec.get("sizeLimit")).filter(|q| !q.is_zero());
+            Medium::Memory(limit.and_then(|q| u64::try_from(q.value()).ok()))
+        }
+        _ => Medium::Disk,
+    }
+}
+
+/// Removes a pod's directory, and what is mounted below it.
+pub(crate) fn tear_down(config: &NodeConfig, uid: &str) {
+    trireme_volumes::remove(&pod_dir(config, uid));
+}
+
+/// Removes the directories of all pods of a node whose pods are gone; `root` is the node's directory.
+pub fn tear_down_all(root: &Path) {
+    trireme_volumes::remove(&root.join("pods"));
 }
 
 impl Volumes {
@@ -171,7 +176,7 @@ impl Volumes {
                 atomic::write(&path, &files, ownership.group).map_err(|e| failed(e.to_string()))?;
             } else {
                 let spec = volume.get("emptyDir").unwrap_or(&Value::Null);
-                empty_dir::make(&path, spec, &ownership).map_err(|e| failed(e.to_string()))?;
+                empty_dir::make(&path, medium(spec), ownership.group).map_err(|e| failed(e.to_string()))?;
             }
         }
         Ok(())

@@ -1,21 +1,9 @@
 //! Removing what a pod had on disk.
 
-use super::pod_dir;
-use crate::config::NodeConfig;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-
-/// Removes a pod's directory, and what is mounted below it.
-pub(crate) fn tear_down(config: &NodeConfig, uid: &str) {
-    remove(&pod_dir(config, uid));
-}
-
-/// Removes the directories of all pods of a node whose pods are gone; `root` is the node's directory.
-pub fn tear_down_all(root: &Path) {
-    remove(&root.join("pods"));
-}
 
 /// A path of the kernel's list of mounts, in which some characters are octal numbers.
 fn unescape(text: &str) -> PathBuf {
@@ -33,7 +21,8 @@ fn unescape(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(out))
 }
 
-fn remove(dir: &Path) {
+/// Removes a directory of volumes, and what is mounted below it. What cannot be removed is logged.
+pub fn remove(dir: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for line in mounts.lines().rev() {
         let Some(at) = line.split(' ').nth(1).map(unescape).filter(|at| at.starts_with(dir)) else { continue };

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 ///
 /// # Errors
 /// When the path leads out of the volume, or cannot be mounted.
-pub(crate) fn bind(volume: &Path, sub: &str, place: PathBuf) -> Result<PathBuf, String> {
+pub fn bind(volume: &Path, sub: &str, place: PathBuf) -> Result<PathBuf, String> {
     if sub.starts_with('/') {
         return Err(format!("error SubPath `{sub}` must not be an absolute path"));
     }

@@ -1,17 +1,33 @@
 //! Replacing a volume's files at once: they lie in a directory of their own, and a link is turned to it, so that readers
 //! see all of the old or all of the new (upstream's atomic writer).
 
-use super::{File, Files};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Component, Path, PathBuf};
 
+/// A volume's files: path within it, content.
+pub type Files = BTreeMap<PathBuf, File>;
+
+/// A file of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// Its permissions.
+    pub mode: u32,
+    /// The user whose it is; root's when absent.
+    pub owner: Option<u32>,
+}
+
 const DATA: &str = "..data";
 
 /// Writes files into a directory, if they are not there as they should be.
-pub(super) fn write(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
+///
+/// # Errors
+/// When a path leads out of the volume, or the disk refuses.
+pub fn write(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     for path in files.keys() {
         if !path.components().all(|c| matches!(c, Component::Normal(_))) {
             return Err(io::Error::other(format!("{} leads out of the volume", path.display())));

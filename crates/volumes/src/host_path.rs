@@ -8,7 +8,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// What it is not, in upstream's words.
-pub(super) fn check(path: &Path, kind: &str) -> Result<(), String> {
+pub fn check(path: &Path, kind: &str) -> Result<(), String> {
     let metadata = fs::metadata(path);
     let text = |e: std::io::Error| e.to_string();
     let is = |holds: fn(&fs::FileType) -> bool, what: &str| match &metadata {
