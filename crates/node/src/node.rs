@@ -2,10 +2,12 @@
 
 use crate::config::NodeConfig;
 use crate::cri::Cri;
+use crate::node_status::Keeper;
 use crate::pods::Pods;
-use crate::register::{self, RuntimeState};
+use crate::runtime_state::RuntimeState;
 use crate::sources::Sources;
 use crate::worker::{Shared, Worker};
+use crate::{image_collection, lease, log_rotation, machine, register};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod, Service};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -65,12 +67,15 @@ impl Node {
     pub async fn start(config: NodeConfig, client: Client, cri: Cri, stop: CancellationToken) -> Result<Self, Error> {
         std::fs::create_dir_all(&config.root)
             .map_err(|source| Error::Directory { path: config.root.clone(), source })?;
-        let state = ask(&cri).await.map_err(Error::Runtime)?;
+        let state = RuntimeState::ask(&cri).await.map_err(Error::Runtime)?;
         let registered = register::register(&config, &client, &state).await;
-        registered.map_err(|source| Error::Register { name: config.name.clone(), source })?;
+        let registered = registered.map_err(|source| Error::Register { name: config.name.clone(), source })?;
         let mut tasks = JoinSet::new();
         let (states, seen) = watch::channel(state.clone());
-        tasks.spawn(register::keep(config.clone(), client.clone(), seen, stop.clone()));
+        let uid = registered.str_at(&["metadata", "uid"]).to_owned();
+        tasks.spawn(lease::keep(config.clone(), client.clone(), uid, stop.clone()));
+        let keeper = Keeper { config: config.clone(), client: client.clone(), cri: cri.clone(), runtime: seen };
+        tasks.spawn(keeper.run(stop.clone()));
         let services = InformerBuilder::<Service>::all().start(client.clone(), stop.clone());
         let pods = InformerBuilder::<Pod>::all()
             .fields(&format!("spec.nodeName={}", config.name))
@@ -80,7 +85,7 @@ impl Node {
             .start(client.clone(), stop.clone());
         let recorder = Recorder::new(client.clone(), "kubelet", &config.name);
         let shared = Arc::new(Shared {
-            memory: register::memory(),
+            memory: machine::memory(),
             runtime: state.name,
             config,
             sources: Sources::new(client.clone(), stop.clone()),
@@ -91,6 +96,8 @@ impl Node {
             node: node.clone(),
             pods: Pods::default(),
         });
+        tasks.spawn(log_rotation::keep(cri.clone(), stop.clone()));
+        tasks.spawn(image_collection::keep(shared.clone(), stop.clone()));
         let dirty: Arc<(Mutex<Vec<Key>>, Notify)> = Arc::default();
         let notes = dirty.clone();
         pods.subscribe(move |change| {
@@ -117,25 +124,6 @@ impl Node {
     }
 }
 
-/// What the runtime is and how it is.
-async fn ask(cri: &Cri) -> Result<RuntimeState, String> {
-    let text = |s: tonic::Status| s.message().to_owned();
-    let version = cri.runtime.clone().version(cri::VersionRequest::default()).await.map_err(text)?.into_inner();
-    let status = cri.runtime.clone().status(cri::StatusRequest { verbose: false }).await.map_err(text)?.into_inner();
-    let conditions = status.status.unwrap_or_default().conditions;
-    let bad = conditions.iter().filter(|c| !c.status);
-    let trouble: Vec<String> = bad
-        .map(|c| match c.r#type.as_str() {
-            "NetworkReady" => format!(
-                "container runtime network not ready: NetworkReady=false reason:{} message:{}",
-                c.reason, c.message
-            ),
-            kind => format!("container runtime not ready: {kind}=false reason:{} message:{}", c.reason, c.message),
-        })
-        .collect();
-    Ok(RuntimeState { name: version.runtime_name, version: version.runtime_version, trouble: trouble.join(", ") })
-}
-
 /// Hears what happens at the runtime, and how it is. An empty UID stands for all pods.
 async fn listen(
     cri: Cri,
@@ -144,7 +132,7 @@ async fn listen(
     stop: CancellationToken,
 ) {
     let look = async |states: &watch::Sender<RuntimeState>| {
-        let new = ask(&cri).await.unwrap_or_else(|why| RuntimeState {
+        let new = RuntimeState::ask(&cri).await.unwrap_or_else(|why| RuntimeState {
             trouble: format!("container runtime is down: {why}"),
             ..states.borrow().clone()
         });
