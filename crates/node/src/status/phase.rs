@@ -5,7 +5,6 @@ use trireme_schema::Value;
 
 /// What a pod's phase is, given the statuses of its containers; `over` says that nothing will be started any more.
 pub(super) fn phase(pod: &Value, init: &[Value], main: &[Value], over: bool) -> &'static str {
-    let policy = pod.str_at(&["spec", "restartPolicy"]);
     let state = |s: &Value, kind: &str| s.at(&["state", kind]).is_some();
     let code = |s: &Value, of: &str| s.int_at(&[of, "terminated", "exitCode"]);
     let (mut pending, mut failed) = (false, false);
@@ -25,14 +24,18 @@ pub(super) fn phase(pod: &Value, init: &[Value], main: &[Value], over: bool) -> 
         return "Failed";
     }
     let (mut running, mut stopped, mut succeeded, mut waiting) = (0, 0, 0, 0);
-    for status in main {
+    // Something that ended will be started again.
+    let mut again = false;
+    for (spec, status) in pod.list_at(&["spec", "containers"]).iter().zip(main) {
         if state(status, "running") {
             running += 1;
         } else if let Some(code) = code(status, "state") {
             stopped += 1;
             succeeded += usize::from(code == 0);
+            again |= crate::spec::restarts(pod, spec, code as i32);
         } else if code(status, "lastState").is_some() {
             stopped += 1;
+            again = true;
         } else {
             waiting += 1;
         }
@@ -44,14 +47,11 @@ pub(super) fn phase(pod: &Value, init: &[Value], main: &[Value], over: bool) -> 
     if running > 0 {
         return "Running";
     }
-    match policy {
-        _ if stopped == 0 => "Pending",
-        _ if over && stopped == succeeded => "Succeeded",
-        _ if over => "Failed",
-        "Always" => "Running",
+    match stopped {
+        0 => "Pending",
+        _ if again && !over => "Running",
         _ if stopped == succeeded => "Succeeded",
-        "Never" => "Failed",
-        _ => "Running",
+        _ => "Failed",
     }
 }
 
@@ -81,10 +81,21 @@ mod tests {
             ("OnFailure", vec![WELL, ILL], false, "Running"),
             ("OnFailure", vec![WELL], false, "Succeeded"),
         ] {
-            let pod = json::parse(format!("{{\"spec\":{{\"restartPolicy\":\"{policy}\"}}}}").as_bytes()).unwrap();
+            let text = format!(r#"{{"spec":{{"restartPolicy":"{policy}","containers":[{{}},{{}}]}}}}"#);
+            let pod = json::parse(text.as_bytes()).unwrap();
             let main: Vec<Value> = states.iter().map(|s| json::parse(s.as_bytes()).unwrap()).collect();
             assert_eq!(phase(&pod, &[], &main, over), want, "{policy} {states:?} {over}");
         }
+    }
+
+    #[test]
+    fn a_container_whose_rules_start_it_again_keeps_its_pod_running() {
+        let rule = r#"{"action":"Restart","exitCodes":{"operator":"In","values":[1]}}"#;
+        let text =
+            format!(r#"{{"spec":{{"restartPolicy":"Never","containers":[{{"restartPolicyRules":[{rule}]}}]}}}}"#);
+        let pod = json::parse(text.as_bytes()).unwrap();
+        assert_eq!(phase(&pod, &[], &[json::parse(ILL.as_bytes()).unwrap()], false), "Running");
+        assert_eq!(phase(&pod, &[], &[json::parse(WELL.as_bytes()).unwrap()], false), "Succeeded");
     }
 
     #[test]
@@ -95,7 +106,9 @@ mod tests {
             ("Never", ILL, "Failed"),
             ("Always", WELL, "Pending"),
         ] {
-            let text = format!(r#"{{"spec":{{"restartPolicy":"{policy}","initContainers":[{{"name":"i"}}]}}}}"#);
+            let text = format!(
+                r#"{{"spec":{{"restartPolicy":"{policy}","initContainers":[{{"name":"i"}}],"containers":[{{}}]}}}}"#
+            );
             let pod = json::parse(text.as_bytes()).unwrap();
             let value = |t: &str| json::parse(t.as_bytes()).unwrap();
             assert_eq!(phase(&pod, &[value(state)], &[value(WAITS)], false), want, "{policy} {state}");
