@@ -44,3 +44,8 @@ ci:
 # Licences, advisories and duplicate versions of dependencies (needs cargo-deny).
 deny:
     cargo deny check
+
+# Real software in a real cluster, by kubectl (needs root and Debian's archives).
+accept *topics:
+    cargo build -p trireme
+    accept/run {{topics}}
