@@ -22,6 +22,8 @@ const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
+/// How long the client may take to close after us.
+const PARTING: Duration = Duration::from_secs(5);
 /// Closes the channel that its one byte names (v5).
 const CLOSE: u8 = 255;
 
@@ -193,6 +195,9 @@ impl Accepted {
         }
         // Clients take any other code for a failure. They may have gone already.
         let _ = socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await;
+        // To close with words of the client unread would reset the connection, and what we said last would be lost. So
+        // they are read, until he has closed as well.
+        let _ = tokio::time::timeout(PARTING, async { while let Some(Ok(_)) = socket.next().await {} }).await;
     }
 }
 
