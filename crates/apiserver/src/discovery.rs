@@ -8,6 +8,7 @@ use crate::request::RequestInfo;
 use crate::server::{ApiServer, header_text};
 use http::{HeaderMap, HeaderValue, Response, header};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use trireme_schema::{GroupVersion, Map, Status, Value, json};
 
@@ -35,10 +36,58 @@ const ORDER: &[&str] = &[
     "flowcontrol.apiserver.k8s.io",
 ];
 
+/// The protobuf form of OpenAPI v2, and how older clients ask for it.
+const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const GNOSTIC_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// An OpenAPI document as it is kept: packed, since all of them together are ten megabytes of text.
+struct Packed {
+    hash: String,
+    gzip: bytes::Bytes,
+}
+
+impl Packed {
+    fn new(document: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, document);
+        let hash = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        // Neither step can fail: a vector takes all.
+        let gzip = packed.write_all(document).and_then(|()| packed.finish()).unwrap_or_default();
+        Self { hash, gzip: gzip.into() }
+    }
+
+    fn unpack(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let unpacked = flate2::read::GzDecoder::new(&*self.gzip).read_to_end(&mut out);
+        debug_assert!(unpacked.is_ok(), "we packed it");
+        out
+    }
+
+    /// The answer: as it is kept for those who take it so; 304 for those who have it.
+    fn answer(&self, content_type: &'static str, headers: &HeaderMap) -> Response<Body> {
+        let tag = format!("\"{}\"", self.hash);
+        let zipped = header_text(headers, header::ACCEPT_ENCODING).contains("gzip");
+        let mut response = if header_text(headers, header::IF_NONE_MATCH) == tag {
+            answer::typed(304, content_type, answer::whole(""))
+        } else if zipped {
+            let mut response = answer::typed(200, content_type, answer::whole(self.gzip.clone()));
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+        } else {
+            answer::typed(200, content_type, answer::whole(self.unpack()))
+        };
+        if let Ok(value) = HeaderValue::from_str(&tag) {
+            response.headers_mut().insert(header::ETAG, value);
+        }
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+        response
+    }
+}
+
 /// Documents that do not change while the server runs, made at first use.
 pub struct Documents {
     groups: Vec<(String, Vec<String>)>,
-    openapi: parking_lot::Mutex<BTreeMap<String, Arc<(String, bytes::Bytes)>>>,
+    openapi: parking_lot::Mutex<BTreeMap<String, Arc<Packed>>>,
 }
 
 impl Documents {
@@ -249,12 +298,17 @@ pub fn answer(
         }
         ["openapi", "v3"] => openapi_index(server),
         ["openapi", "v3", ref rest @ ..] => {
-            let (_, bytes) = &*openapi_document(server, &rest.join("/")).ok_or_else(Status::no_such_path)?;
-            return Ok(with_tag(bytes.clone(), "application/json", headers));
+            let found = openapi_document(server, &rest.join("/")).ok_or_else(Status::no_such_path)?;
+            return Ok(found.answer("application/json", headers));
         }
         ["openapi", "v2"] => {
-            let (_, bytes) = &*openapi_document(server, "v2").ok_or_else(Status::no_such_path)?;
-            return Ok(with_tag(bytes.clone(), "application/json", headers));
+            let (name, content_type) = if accept.contains(GNOSTIC) || accept.contains(GNOSTIC_OLD) {
+                ("v2.pb", GNOSTIC)
+            } else {
+                ("v2", "application/json")
+            };
+            let found = openapi_document(server, name).ok_or_else(Status::no_such_path)?;
+            return Ok(found.answer(content_type, headers));
         }
         [".well-known", "openid-configuration"] => {
             let jwks =
@@ -310,32 +364,31 @@ fn openapi_index(server: &ApiServer) -> Value {
         names.extend(versions.iter().map(|v| format!("apis/{group}/{v}")));
     }
     for name in names {
-        let hash = openapi_document(server, &name).map(|d| d.0.clone()).unwrap_or_default();
+        let hash = openapi_document(server, &name).map(|d| d.hash.clone()).unwrap_or_default();
         let url = format!("/openapi/v3/{name}?hash={hash}");
         paths.insert(name, map([("serverRelativeURL", url.into())]));
     }
     map([("paths", paths.into())])
 }
 
-fn openapi_document(server: &ApiServer, name: &str) -> Option<Arc<(String, bytes::Bytes)>> {
+fn openapi_document(server: &ApiServer, name: &str) -> Option<Arc<Packed>> {
     if let Some(found) = server.documents.openapi.lock().get(name) {
         return Some(found.clone());
     }
-    let document = match name {
-        "v2" => openapi::v2(&server.catalogue, &server.config.version),
-        "api/v1" => openapi::v3(&server.catalogue, &GroupVersion::parse("v1"), &server.config.version),
+    let (catalogue, version) = (&server.catalogue, &server.config.version);
+    let bytes = match name {
+        "v2" => json::to_vec(&openapi::v2(catalogue, version)),
+        "v2.pb" => openapi::gnostic::document(&openapi::v2(catalogue, version)),
+        "api/v1" => json::to_vec(&openapi::v3(catalogue, &GroupVersion::parse("v1"), version)),
         _ => {
             let gv = GroupVersion::parse(name.strip_prefix("apis/")?);
             if !server.catalogue.has_version(&gv) {
                 return None;
             }
-            openapi::v3(&server.catalogue, &gv, &server.config.version)
+            json::to_vec(&openapi::v3(catalogue, &gv, version))
         }
     };
-    let bytes = json::to_vec(&document);
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-    let hash: String = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
-    let made = Arc::new((hash, bytes.into()));
+    let made = Arc::new(Packed::new(&bytes));
     server.documents.openapi.lock().insert(name.to_owned(), Arc::clone(&made));
     Some(made)
 }

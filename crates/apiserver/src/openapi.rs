@@ -1,6 +1,10 @@
 //! OpenAPI documents out of the schema.
 
+mod descriptions;
+pub mod gnostic;
+
 use crate::catalogue::{Catalogue, Served};
+use descriptions::Descriptions;
 use std::collections::BTreeSet;
 use trireme_schema::{Field, GroupVersion, ListKind, Map, Schema, StructId, Type, Value, builtin};
 
@@ -123,11 +127,20 @@ impl Dialect {
         map
     }
 
-    fn structure(self, schema: &Schema, id: StructId, used: &mut BTreeSet<StructId>) -> Map {
-        let mut map = typed("object");
+    fn structure(self, schema: &Schema, id: StructId, texts: &Descriptions, used: &mut BTreeSet<StructId>) -> Map {
+        let name = full_name(schema, id);
+        let mut map = Map::new();
+        if let Some(text) = texts.of_type(&name) {
+            map.insert("description", text);
+        }
+        map.insert("type", "object");
         let (mut properties, mut required) = (Map::new(), Vec::new());
         for field in schema.flat_fields(id) {
-            properties.insert(field.name.as_str(), self.field(schema, id, field, used));
+            let mut property = self.field(schema, id, field, used);
+            if let Some(text) = texts.of_field(&name, &field.name) {
+                property.insert("description", text);
+            }
+            properties.insert(field.name.as_str(), property);
             if field.required {
                 required.push(field.name.clone());
             }
@@ -155,6 +168,7 @@ impl Dialect {
     /// The types that are used, and all that they use.
     fn definitions(self, mut open: BTreeSet<StructId>) -> Map {
         let schema = builtin();
+        let texts = Descriptions::load();
         let mut out = Map::new();
         let mut done = BTreeSet::new();
         while let Some(id) = open.pop_first() {
@@ -162,7 +176,7 @@ impl Dialect {
                 continue;
             }
             let mut used = BTreeSet::new();
-            out.insert(full_name(schema, id), self.structure(schema, id, &mut used));
+            out.insert(full_name(schema, id), self.structure(schema, id, &texts, &mut used));
             open.extend(used.difference(&done).copied());
         }
         let either = if self.v3 {
@@ -178,7 +192,7 @@ impl Dialect {
         } else {
             typed("string")
         };
-        for (name, value) in [
+        for (name, mut value) in [
             (QUANTITY, quantity),
             (TIME, formatted("string", "date-time")),
             (MICRO_TIME, formatted("string", "date-time")),
@@ -186,6 +200,9 @@ impl Dialect {
             (RAW, typed("object")),
             (FIELDS, typed("object")),
         ] {
+            if let Some(text) = texts.of_type(name) {
+                value.insert("description", text);
+            }
             out.insert(name, value);
         }
         out

@@ -455,7 +455,7 @@ async fn list_answer(
             Ok(answer::object(200, wanted, json::to_vec(&table_value(served, rows, &page_meta(&page))).into()))
         }
         Shape::PartialMetadata => {
-            let items = page.records.iter().map(|r| partial(served, &server.present(served, r), false)).collect();
+            let items = page.records.iter().map(|r| partial(&server.present(served, r))).collect();
             let mut value = Value::object();
             value.set_at(&["kind"], "PartialObjectMetadataList");
             value.set_at(&["apiVersion"], "meta.k8s.io/v1");
@@ -542,19 +542,17 @@ fn row(served: &Served, bytes: &Bytes, query: &Query) -> Value {
     match query.get("includeObject") {
         "None" => {}
         "Object" => drop(map.insert("object", object)),
-        _ => drop(map.insert("object", partial(served, bytes, true))),
+        _ => drop(map.insert("object", partial(bytes))),
     }
     Value::Object(map)
 }
 
 /// An object's metadata alone.
-fn partial(_served: &Served, bytes: &Bytes, with_kind: bool) -> Value {
+fn partial(bytes: &Bytes) -> Value {
     let object = json::parse(bytes).unwrap_or_default();
     let mut value = Value::object();
-    if with_kind {
-        value.set_at(&["kind"], "PartialObjectMetadata");
-        value.set_at(&["apiVersion"], "meta.k8s.io/v1");
-    }
+    value.set_at(&["kind"], "PartialObjectMetadata");
+    value.set_at(&["apiVersion"], "meta.k8s.io/v1");
     value.set_at(&["metadata"], object.get("metadata").cloned().unwrap_or_default());
     value
 }
@@ -576,7 +574,7 @@ pub(crate) fn show(
             let meta = Value::Object(Map::from_iter([("resourceVersion", revision)]));
             json::to_vec(&table_value(served, vec![row(served, &bytes, query)], &meta)).into()
         }
-        Shape::PartialMetadata => json::to_vec(&partial(served, &bytes, true)).into(),
+        Shape::PartialMetadata => json::to_vec(&partial(&bytes)).into(),
     };
     Ok(answer::object(status, wanted, bytes))
 }
@@ -621,7 +619,7 @@ fn event_bytes(served: &Served, event: &Item, object: Bytes, query: &Query, want
     let object: Bytes = match wanted.shape {
         Shape::Object => object,
         _ if plain => object,
-        Shape::PartialMetadata => json::to_vec(&partial(served, &object, true)).into(),
+        Shape::PartialMetadata => json::to_vec(&partial(&object)).into(),
         Shape::Table => {
             let revision = json::parse(&object).unwrap_or_default().str_at(&["metadata", "resourceVersion"]).to_owned();
             let meta = Value::Object(Map::from_iter([("resourceVersion", revision)]));

@@ -13,6 +13,17 @@ pub struct Selection {
     fields: FieldSelector,
 }
 
+fn not_selectable(served: &Served, field: &str) -> String {
+    if served.resource.field_selectors.is_empty() {
+        return format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
+    }
+    match (served.kind(), &served.resource.gv) {
+        ("Job", _) => format!("field label {field:?} not supported for Job"),
+        ("ResourceSlice", gv) => format!("field label not supported for {gv}, Kind=ResourceSlice: {field}"),
+        _ => format!("field label not supported: {field}"),
+    }
+}
+
 /// What selectors look at, worked out once per stored object.
 #[derive(Debug)]
 pub struct Attributes {
@@ -32,16 +43,12 @@ impl Selection {
             FieldSelector::parse(query.get("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
         for requirement in &fields.0 {
             let field = requirement.field.as_str();
-            let general = field == "metadata.name" || field == "metadata.namespace";
-            if !general && !served.resource.field_selectors.iter().any(|f| f == field) {
-                let gv = &served.resource.gv;
-                let selector = query.get("fieldSelector");
-                let labels = query.get("labelSelector");
-                let message = format!(
-                    "Unable to find {:?} that match label selector {labels:?}, field selector {selector:?}: field label not supported: {field}",
-                    format!("{}/{}, Resource={}", gv.group, gv.version, served.plural()),
-                );
-                return Err(Status::bad_request(message));
+            let own = &served.resource.field_selectors;
+            // Kinds with fields of their own say themselves what they have; cluster-wide ones then have no namespace.
+            let general = field == "metadata.name"
+                || (field == "metadata.namespace" && (served.resource.namespaced || own.is_empty()));
+            if !general && !own.iter().any(|f| f == field) {
+                return Err(Status::bad_request(not_selectable(served, field)));
             }
         }
         Ok(Self { labels, fields })

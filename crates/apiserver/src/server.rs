@@ -128,7 +128,9 @@ impl ApiServer {
         user: Arc<User>,
         accept: &str,
     ) -> Response<Body> {
-        let Some(wanted) = Wanted::negotiate(accept) else {
+        // Documents and metrics have media types of their own.
+        let negotiated = Wanted::negotiate(accept).or_else(|| (!info.is_resource).then(Wanted::default));
+        let Some(wanted) = negotiated else {
             let status = Status::not_acceptable(crate::media::SUPPORTED);
             return answer::failure(&status, Wanted::default());
         };

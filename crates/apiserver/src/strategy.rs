@@ -12,7 +12,8 @@ fn has_generation(group: &str, kind: &str) -> bool {
         (group, kind),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")
             | ("batch", "Job" | "CronJob")
-            | ("", "Pod" | "ReplicationController")
+            | ("", "Pod" | "ReplicationController" | "PodTemplate")
+            | ("resource.k8s.io", "DeviceClass" | "ResourceSlice")
             | ("networking.k8s.io", "Ingress" | "NetworkPolicy" | "IngressClass")
             | ("policy", "PodDisruptionBudget")
             | ("apiextensions.k8s.io", _)

@@ -1,5 +1,7 @@
 //! Many writers at once.
 
+#![allow(clippy::unwrap_used)] // a test fails loudly
+
 mod lab;
 
 use futures::future::join_all;

@@ -135,8 +135,8 @@ impl Status {
 
     /// 406.
     pub fn not_acceptable(supported: &str) -> Self {
-        let message = format!("only the following media types are accepted: {supported}");
-        Self::failure(406, "NotAcceptable", message)
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {supported}");
+        Self::with(406, "NotAcceptable", message, Details::default())
     }
 
     /// 415.
@@ -203,7 +203,10 @@ impl Status {
         if let Some(details) = &self.details {
             map.insert("details", details.to_map());
         }
-        map.insert("code", i64::from(self.code));
+        // What went well and is told with 200 says no code.
+        if self.code != 200 {
+            map.insert("code", i64::from(self.code));
+        }
         Value::Object(map)
     }
 }

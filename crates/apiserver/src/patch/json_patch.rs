@@ -5,28 +5,40 @@ use trireme_schema::{Key, Status, Value, json};
 /// More operations than this are refused, as upstream does.
 const MOST: usize = 10_000;
 
+/// What `copy` operations may add in all, in bytes of JSON: a few of them, each doubling what is there, would otherwise
+/// fill any memory.
+const MOST_COPIED: usize = 3 << 20;
+
 /// Applies a list of operations; all or nothing.
 pub(super) fn apply(patch: &Value, tree: Value) -> Result<Value, Status> {
+    if patch.is_null() {
+        return Ok(tree);
+    }
     let Some(operations) = patch.as_array() else {
         return Err(Status::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type jsonpatch.Patch",
+            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
             patch.json_type()
         )));
     };
     if operations.len() > MOST {
         return Err(Status::too_large(format!(
-            "The allowed maximum operations in a JSON patch is {MOST}, got {}",
+            "Request entity too large: The allowed maximum operations in a JSON patch is {MOST}, got {}",
             operations.len()
         )));
     }
-    let mut tree = tree;
+    let (mut tree, mut copied) = (tree, 0);
     for operation in operations {
-        step(operation, &mut tree).map_err(|why| {
-            let mut status = Status::failure(
-                422,
-                "Invalid",
-                format!("the server rejected our request due to an error in our request: {why}"),
-            );
+        if !operation.is_null() && operation.as_object().is_none() {
+            return Err(Status::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {} into Go value of type handlers.jsonPatchOp",
+                operation.json_type()
+            )));
+        }
+        step(operation, &mut tree, &mut copied).map_err(|why| {
+            // Upstream does not tell its clients why; its log does.
+            tracing::debug!(why, "a JSON patch does not apply");
+            let mut status =
+                Status::failure(422, "Invalid", "the server rejected our request due to an error in our request");
             status.details = Some(Box::default());
             status
         })?;
@@ -34,7 +46,7 @@ pub(super) fn apply(patch: &Value, tree: Value) -> Result<Value, Status> {
     Ok(tree)
 }
 
-fn step(operation: &Value, tree: &mut Value) -> Result<(), String> {
+fn step(operation: &Value, tree: &mut Value, copied: &mut usize) -> Result<(), String> {
     let op = operation.str_at(&["op"]);
     let path = operation.get("path").and_then(Value::as_str).ok_or("operation has no path")?;
     let value = || operation.get("value").cloned().ok_or_else(|| format!("{op} operation has no value"));
@@ -44,8 +56,11 @@ fn step(operation: &Value, tree: &mut Value) -> Result<(), String> {
         "remove" => remove(tree, path).map(drop),
         "replace" => {
             let new = value()?;
-            let place = find(tree, path).ok_or_else(|| missing("replace", path))?;
-            *place = new;
+            // In an object upstream's library takes a new key too.
+            match find(tree, path) {
+                Some(place) => *place = new,
+                None => set(tree, path, new)?,
+            }
             Ok(())
         }
         "move" => {
@@ -53,8 +68,12 @@ fn step(operation: &Value, tree: &mut Value) -> Result<(), String> {
             add(tree, path, taken)
         }
         "copy" => {
-            let copied = find(tree, from()?).cloned().ok_or_else(|| missing("copy", path))?;
-            add(tree, path, copied)
+            let found = find(tree, from()?).cloned().unwrap_or_default();
+            *copied += json::to_vec(&found).len();
+            if *copied > MOST_COPIED {
+                return Err(format!("copies add {copied} bytes, exceeding the limit {MOST_COPIED}"));
+            }
+            add(tree, path, found)
         }
         "test" => {
             let want = operation.get("value").cloned().unwrap_or_default();
@@ -92,7 +111,11 @@ fn tokens(path: &str) -> Result<Vec<String>, String> {
     }
 }
 
+/// An index; a negative one counts from the end, as in upstream's library.
 fn position(token: &str, length: usize) -> Option<usize> {
+    if let Some(back) = token.strip_prefix('-') {
+        return length.checked_sub(back.parse().ok().filter(|n| *n > 0)?);
+    }
     let plain = token == "0" || !token.starts_with('0');
     let n = token.bytes().all(|b| b.is_ascii_digit()).then(|| token.parse::<usize>().ok())??;
     (plain && n < length).then_some(n)
@@ -114,6 +137,16 @@ fn follow<'a>(mut value: &'a mut Value, tokens: &[String]) -> Option<&'a mut Val
 
 fn find<'a>(tree: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     follow(tree, &tokens(path).ok()?)
+}
+
+/// Sets a member of an object.
+fn set(tree: &mut Value, path: &str, value: Value) -> Result<(), String> {
+    let tokens = tokens(path)?;
+    match tokens.split_last().and_then(|(last, way)| Some((last, follow(tree, way)?))) {
+        Some((last, Value::Object(map))) => drop(map.insert(Key::from(last.as_str()), value)),
+        _ => return Err(missing("replace", path)),
+    }
+    Ok(())
 }
 
 fn add(tree: &mut Value, path: &str, value: Value) -> Result<(), String> {
@@ -154,6 +187,19 @@ mod tests {
     fn patched(tree: &str, patch: &str) -> Result<String, Status> {
         let read = |text: &str| json::parse(text.as_bytes()).unwrap();
         apply(&read(patch), read(tree)).map(|v| json::to_string(&v))
+    }
+
+    #[test]
+    fn copies_that_double_without_end_are_refused() {
+        let copy = |n: usize| format!(r#"{{"op":"copy","from":"","path":"/k{n}"}}"#);
+        let all: Vec<String> = (0..64).map(copy).collect();
+        assert!(patched(r#"{"a":"0123456789"}"#, &format!("[{}]", all.join(","))).is_err());
+    }
+
+    #[test]
+    fn upstreams_library_is_lenient() {
+        let all = r#"[{"op":"replace","path":"/new","value":1},{"op":"copy","from":"/none","path":"/c"},{"op":"remove","path":"/a/-1"}]"#;
+        assert_eq!(patched(r#"{"a":[1,2]}"#, all).unwrap(), r#"{"a":[1],"c":null,"new":1}"#);
     }
 
     #[test]

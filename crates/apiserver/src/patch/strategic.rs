@@ -1,5 +1,6 @@
 //! Strategic merge patches: a merge that knows, from the type, which lists are merged and by which key.
 
+use std::collections::{HashMap, VecDeque};
 use trireme_schema::{Map, PatchStrategy, Schema, Status, StructId, Type, Value, builtin, json};
 
 /// Applies a patch.
@@ -42,6 +43,7 @@ fn object(schema: &Schema, ty: Option<&Type>, mut base: Map, changes: &Map) -> R
     if let Some(keep) = changes.get("$retainKeys").and_then(Value::as_array) {
         base.retain(|key, _| keep.iter().any(|k| k.as_str() == Some(key)));
     }
+    let mut places: HashMap<&str, HashMap<String, usize>> = HashMap::new();
     for (key, change) in changes.iter() {
         if key.starts_with('$') {
             if let Some(name) = key.strip_prefix("$deleteFromPrimitiveList/") {
@@ -58,15 +60,27 @@ fn object(schema: &Schema, ty: Option<&Type>, mut base: Map, changes: &Map) -> R
         }
         let (ty, strategy) = member(schema, ty, key);
         let before = base.remove(key);
+        if let (true, Some(items)) = (strategy.merge, before.as_ref().and_then(Value::as_array)) {
+            places.insert(key, ranks(items, strategy.key.as_deref()));
+        }
         let after = value(schema, ty.as_ref(), &strategy, before, change)?;
         base.insert(key.clone(), after);
     }
-    for (key, order) in changes.iter() {
-        if let (Some(name), Some(order)) = (key.strip_prefix("$setElementOrder/"), order.as_array()) {
-            let (_, strategy) = member(schema, ty, name);
-            if let Some(items) = base.get_mut(name).and_then(Value::as_array_mut) {
-                reorder(items, order, strategy.key.as_deref());
-            }
+    for (key, change) in changes.iter() {
+        // The order of a merged list is the one that the client says, or that of what it sends.
+        let (name, order) = match key.strip_prefix("$setElementOrder/") {
+            Some(name) => (name, change.as_array()),
+            None if changes.contains_key(&format!("$setElementOrder/{key}")) => continue,
+            None => (&**key, change.as_array()),
+        };
+        let (_, strategy) = member(schema, ty, name);
+        if !strategy.merge {
+            continue;
+        }
+        if let (Some(order), Some(items)) = (order, base.get_mut(name).and_then(Value::as_array_mut)) {
+            let key = strategy.key.as_deref();
+            let places = places.remove(name).unwrap_or_else(|| ranks(items, key));
+            reorder(items, &ranks(order, key), &places, key);
         }
     }
     Ok(base)
@@ -161,21 +175,36 @@ fn list(
     Ok(items)
 }
 
-/// Puts elements in the order that the client saw; those that it did not see stay behind what they stood behind.
-fn reorder(items: &mut Vec<Value>, order: &[Value], key: Option<&str>) {
-    let id = |item: &Value| match key {
-        Some(key) => item.get(key).cloned().unwrap_or_default(),
-        None => item.clone(),
-    };
-    let rank = |item: &Value| order.iter().position(|o| id(o) == id(item));
-    let mut known: Vec<Value> = items.iter().filter(|i| rank(i).is_some()).cloned().collect();
-    known.sort_by_key(|i| rank(i));
-    let mut known = known.into_iter();
-    let mut out = Vec::with_capacity(items.len());
+/// What makes an element of a merged list itself.
+fn id(item: &Value, key: Option<&str>) -> String {
+    json::to_string(key.and_then(|key| item.get(key)).unwrap_or(item))
+}
+
+fn ranks(items: &[Value], key: Option<&str>) -> HashMap<String, usize> {
+    items.iter().enumerate().map(|(i, item)| (id(item, key), i)).collect()
+}
+
+/// Puts the elements that the client names in its order. Those that it does not name stay before what they stood
+/// before, as far as that goes; a new element goes before them.
+fn reorder(items: &mut Vec<Value>, order: &HashMap<String, usize>, places: &HashMap<String, usize>, key: Option<&str>) {
+    let mut named = Vec::new();
+    let mut others = VecDeque::new();
     for item in items.drain(..) {
-        if rank(&item).is_some() { out.extend(known.next()) } else { out.push(item) }
+        let id = id(&item, key);
+        let place = places.get(&id).copied();
+        match order.get(&id) {
+            Some(rank) => named.push((*rank, place, item)),
+            None => others.push_back((place, item)),
+        }
     }
-    *items = out;
+    named.sort_by_key(|(rank, ..)| *rank);
+    for (_, place, item) in named {
+        while others.front().is_some_and(|(other, _)| place.is_some() && *other < place) {
+            items.extend(others.pop_front().map(|(_, item)| item));
+        }
+        items.push(item);
+    }
+    items.extend(others.into_iter().map(|(_, item)| item));
 }
 
 #[cfg(test)]
@@ -193,7 +222,7 @@ mod tests {
         let tree = r#"{"spec":{"containers":[{"image":"x","name":"a"},{"name":"b"}]}}"#;
         assert_eq!(
             patched(tree, r#"{"spec":{"containers":[{"name":"a","image":"y"},{"name":"c"}]}}"#),
-            r#"{"spec":{"containers":[{"image":"y","name":"a"},{"name":"b"},{"name":"c"}]}}"#
+            r#"{"spec":{"containers":[{"image":"y","name":"a"},{"name":"c"},{"name":"b"}]}}"#
         );
         assert_eq!(
             patched(tree, r#"{"spec":{"containers":[{"name":"b","$patch":"delete"}]}}"#),

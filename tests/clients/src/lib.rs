@@ -1,0 +1,1 @@
+//! Tests with clients that are not ours: see `tests/`.
