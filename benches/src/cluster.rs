@@ -63,7 +63,8 @@ impl Cluster {
     }
 
     async fn is_ready(&self) -> bool {
-        if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+        // Written last: before it is there the keys are still being made, and to open them would make others.
+        if !self.dir.join("kubeconfig").exists() {
             return false;
         }
         let Ok(client) = self.client() else { return false };

@@ -5,7 +5,7 @@ use crate::error::CommitError;
 use crate::log::{self, Segment};
 use crate::topic::{Change, Event};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 /// A checkpoint is written when the log is this much larger than what it would leave.
 const SLACK: u64 = 64 << 20;
@@ -17,19 +17,23 @@ pub(crate) struct Writer {
     log_bytes: u64,
     /// What a checkpoint would hold.
     live_bytes: u64,
-    /// A checkpoint is being written.
-    checkpointing: Arc<AtomicBool>,
+    /// Writes a checkpoint, or has.
+    checkpoint: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, segment: Segment, log_bytes: u64, live_bytes: u64) -> Self {
-        Self { shared, segment, log_bytes, live_bytes, checkpointing: Arc::default() }
+        Self { shared, segment, log_bytes, live_bytes, checkpoint: None }
     }
 
     /// Writes until the store is closed and nothing waits.
     pub(crate) fn run(&mut self) {
         while let Some(flush) = self.next() {
             self.write(flush);
+        }
+        // Who opens the directory next must not find it changing.
+        if let Some(checkpoint) = self.checkpoint.take() {
+            let _ = checkpoint.join();
         }
     }
 
@@ -80,7 +84,7 @@ impl Writer {
 
     /// Begins a new segment, and lets a thread write what makes the old ones superfluous.
     fn checkpoint(&mut self) {
-        if self.checkpointing.swap(true, Ordering::AcqRel) {
+        if self.checkpoint.as_ref().is_some_and(|running| !running.is_finished()) {
             return;
         }
         let number = self.segment.number;
@@ -92,21 +96,19 @@ impl Writer {
             Ok(next) => self.segment = next,
             Err(error) => {
                 tracing::warn!(%error, "cannot begin a new log segment");
-                self.checkpointing.store(false, Ordering::Release);
                 return;
             }
         }
-        let (dir, busy) = (self.shared.dir.clone(), self.checkpointing.clone());
+        let dir = self.shared.dir.clone();
         let write = move || {
             let records = snapshots.iter().flat_map(|s| s.keys.values());
             if let Err(error) = log::checkpoint(&dir, number, revision, records) {
                 tracing::warn!(%error, "cannot write a checkpoint; the log stays as it is");
             }
-            busy.store(false, Ordering::Release);
         };
-        if let Err(error) = std::thread::Builder::new().name("store-checkpoint".into()).spawn(write) {
-            tracing::warn!(%error, "cannot start the checkpoint");
-            self.checkpointing.store(false, Ordering::Release);
+        match std::thread::Builder::new().name("store-checkpoint".into()).spawn(write) {
+            Ok(running) => self.checkpoint = Some(running),
+            Err(error) => tracing::warn!(%error, "cannot start the checkpoint"),
         }
     }
 }
