@@ -42,6 +42,7 @@ const LANGUAGES: [&str; 4] = [
 ];
 
 struct Server {
+    _dir: tempfile::TempDir,
     runtime: Runtime,
     transport: InProcess,
 }
@@ -50,7 +51,7 @@ fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let dir = Box::leak(Box::new(tempfile::tempdir_in("/dev/shm").expect("a directory")));
+        let dir = tempfile::tempdir_in("/dev/shm").expect("a directory");
         let transport = runtime.block_on(async {
             let pki = trireme_pki::ClusterPki::open(&dir.path().join("pki"), &Default::default()).expect("keys");
             let here = std::net::IpAddr::from([127, 0, 0, 1]);
@@ -75,7 +76,7 @@ fn server() -> &'static Server {
             let server = ApiServer::open(store, config, Kubelets::new(Arc::new(Direct), Arc::new(tls))).await;
             server.expect("a server").transport(User::new("fuzz", &["system:masters"]))
         });
-        let server = Server { runtime, transport };
+        let server = Server { _dir: dir, runtime, transport };
         let account = br#"{"metadata":{"name":"default"}}"#;
         server.send(Method::POST, "/api/v1/namespaces/default/serviceaccounts", FORMS[0], account);
         let object = br#"{"metadata":{"name":"x","labels":{"a":"1"}},"data":{"k":"v"},
