@@ -1,7 +1,7 @@
 //! Images of containers: there, or to be pulled.
 
-use super::Worker;
 use super::start::Failure;
+use super::{Worker, unless_deleted};
 use crate::backoff::Backoff;
 use crate::pull_secrets;
 use jiff::Timestamp;
@@ -103,7 +103,8 @@ impl Worker {
         }
         self.event(pod, name, EventKind::Normal, "Pulling", format!("Pulling image {wanted:?}"));
         let begun = Instant::now();
-        match self.pull_as_somebody(pod, image).await {
+        let pulled = unless_deleted(self.pod.clone(), self.pull_as_somebody(pod, image)).await;
+        match pulled.unwrap_or_else(|| Err("the pod is being deleted".to_owned())) {
             Ok(()) => {
                 self.pulls.remove(wanted);
                 let size = self.find(pod, name, image).await?.map_or(0, |i| i.size);

@@ -144,17 +144,7 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         loop {
             let pod = self.pod.borrow_and_update().clone();
-            let stepped = if is_deleted(&pod) {
-                self.step(&pod).await
-            } else {
-                let news = self.pod.clone();
-                tokio::select! {
-                    stepped = self.step(&pod) => stepped,
-                    // A pod that is to go waits neither for an image nor for a hook.
-                    () = deletion(news) => Ok(Next::After(Duration::ZERO)),
-                }
-            };
-            let wait = match stepped {
+            let wait = match self.step(&pod).await {
                 Ok(Next::After(pause)) => pause.max(Duration::from_millis(1)),
                 Ok(Next::Gone) => break,
                 Err(why) => {
@@ -390,11 +380,18 @@ impl Worker {
     }
 }
 
-/// Waits until a pod is being deleted, or nobody tells of it any more.
-async fn deletion(mut pod: watch::Receiver<Arc<Value>>) {
-    while pod.changed().await.is_ok() {
-        if is_deleted(&pod.borrow_and_update()) {
-            return;
+/// Does something that may take long, unless the pod is to go, or nobody tells of it any more: neither an image nor a
+/// hook is waited for then. All else is done to its end, so that nothing is left behind half made.
+async fn unless_deleted<T>(mut pod: watch::Receiver<Arc<Value>>, work: impl Future<Output = T>) -> Option<T> {
+    let deletion = async {
+        while pod.changed().await.is_ok() {
+            if is_deleted(&pod.borrow_and_update()) {
+                return;
+            }
         }
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = deletion => None,
     }
 }

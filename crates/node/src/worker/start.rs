@@ -1,6 +1,6 @@
 //! Starting a sandbox and containers.
 
-use super::{Done, RETRY, Worker, grpc, hook};
+use super::{Done, RETRY, Worker, grpc, hook, unless_deleted};
 use crate::container::{self, Needs};
 use crate::environment;
 use crate::probe::Target;
@@ -206,7 +206,8 @@ impl Worker {
     ) -> Result<(), Failure> {
         let ip = self.ips.first().cloned().unwrap_or_default();
         let target = Target { id, ip, spec: spec.clone() };
-        let Err(why) = hook::run(&self.shared.cri, &target, hook).await else { return Ok(()) };
+        let done = unless_deleted(self.pod.clone(), hook::run(&self.shared.cri, &target, hook)).await;
+        let Some(Err(why)) = done else { return Ok(()) };
         self.event(pod, name, EventKind::Warning, "FailedPostStartHook", "PostStartHook failed");
         if self.look(pod).await.is_ok() {
             self.stop(pod, name, spec::grace(pod), "FailedPostStartHook");

@@ -14,7 +14,10 @@ impl Runtime {
     pub(super) async fn adopt(self: &Arc<Self>, dir: &Path) -> Result<(), Error> {
         for entry in fs::read_dir(dir).map_err(failed(dir.display().to_string()))?.flatten() {
             let dir = entry.path();
-            let Some(sandbox) = record::read::<Sandbox>(&dir.join("record.json")) else { continue };
+            let Some(sandbox) = record::read::<Sandbox>(&dir.join("record.json")) else {
+                abandon(&dir).await;
+                continue;
+            };
             let mut containers = Vec::new();
             for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
@@ -101,5 +104,19 @@ impl Runtime {
             }
         });
         Ok(())
+    }
+}
+
+/// Ends a shim whose sandbox was not finished when Trireme was killed: nobody knows of it. A damaged record stays.
+async fn abandon(dir: &Path) {
+    if dir.join("record.json").exists() {
+        return;
+    }
+    if let Ok(mut link) = Link::open(dir).await {
+        // It ends as it answers; either is fine.
+        let _ = link.call(&Request::Shutdown).await;
+    }
+    if let Err(error) = fs::remove_dir_all(dir) {
+        tracing::warn!(dir = %dir.display(), %error, "cannot remove a sandbox that was not finished");
     }
 }
