@@ -70,7 +70,14 @@ pub async fn answer(
         subresource.is_some_and(|s| s.verbs.contains(&info.verb))
             || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward")
     };
-    if !allowed {
+    // Objects are made in a collection, and changed by their name.
+    let misplaced = info.subresource.is_empty()
+        && match info.verb.as_str() {
+            "create" => !info.name.is_empty(),
+            "update" | "patch" => info.name.is_empty(),
+            _ => false,
+        };
+    if !allowed || misplaced {
         return Err(Status::method_not_allowed("", "", "")
             .with_message("the server does not allow this method on the requested resource"));
     }
