@@ -2,13 +2,16 @@
 
 use crate::session::{Outcome, Session};
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, Stream, StreamExt};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -29,6 +32,8 @@ const CLOSE: u8 = 255;
 
 /// Messages larger than this end the connection.
 const LARGEST: usize = 1 << 20;
+/// Messages that wait for a slow reader, in each direction.
+const QUEUE: usize = 8;
 /// An idle connection is kept alive by pings this often.
 const PING: Duration = Duration::from_secs(30);
 
@@ -85,30 +90,20 @@ pub fn accept<B>(request: &mut Request<B>) -> Result<(Response<()>, Accepted), R
 
 /// The status that ends a stream.
 fn status(outcome: &Outcome) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.escape_default());
-    match outcome {
-        Outcome::Exit(0) => r#"{"metadata":{},"status":"Success"}"#.to_owned(),
-        Outcome::Exit(code) => format!(
-            r#"{{"metadata":{{}},"status":"Failure","message":"command terminated with non-zero exit code: exit status {code}","reason":"NonZeroExitCode","details":{{"causes":[{{"reason":"ExitCode","message":"{code}"}}]}}}}"#
-        ),
-        Outcome::Failed(why) => format!(
-            r#"{{"metadata":{{}},"status":"Failure","message":{},"reason":"InternalError","code":500}}"#,
-            quoted(why)
-        ),
-    }
-}
-
-async fn read_some(from: &mut Option<Box<dyn AsyncRead + Send + Unpin>>) -> Option<Vec<u8>> {
-    let Some(reader) = from else { return std::future::pending().await };
-    let mut buffer = vec![0; 16 << 10];
-    match reader.read(&mut buffer).await {
-        // A terminal whose program has gone gives an error in place of an end.
-        Ok(0) | Err(_) => None,
-        Ok(n) => {
-            buffer.truncate(n);
-            Some(buffer)
-        }
-    }
+    let status = match outcome {
+        Outcome::Exit(0) => json!({"metadata": {}, "status": "Success"}),
+        Outcome::Exit(code) => json!({
+            "metadata": {},
+            "status": "Failure",
+            "message": format!("command terminated with non-zero exit code: exit status {code}"),
+            "reason": "NonZeroExitCode",
+            "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
+        }),
+        Outcome::Failed(why) => json!({
+            "metadata": {}, "status": "Failure", "message": why, "reason": "InternalError", "code": 500,
+        }),
+    };
+    status.to_string()
 }
 
 fn frame(channel: u8, bytes: &[u8]) -> Message {
@@ -120,18 +115,94 @@ fn frame(channel: u8, bytes: &[u8]) -> Message {
 
 /// Columns and rows of `{"Width":80,"Height":24}`.
 fn size(bytes: &[u8]) -> Option<(u16, u16)> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let number = |name: &str| {
-        let rest = text.split_once(&format!("\"{name}\""))?.1.trim_start().strip_prefix(':')?.trim_start();
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse().ok()
-    };
+    let size: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let number = |name: &str| size.get(name)?.as_u64()?.try_into().ok();
     Some((number("Width")?, number("Height")?))
+}
+
+/// What a message of the client means.
+#[derive(Debug, PartialEq, Eq)]
+enum Input {
+    Stdin(Bytes),
+    StdinEnds,
+    Resize(u16, u16),
+    Nothing,
+}
+
+fn input(v5: bool, mut message: Bytes) -> Input {
+    if message.is_empty() {
+        return Input::Nothing;
+    }
+    let rest = message.split_off(1);
+    match (message[0], &rest[..]) {
+        (STDIN, _) => Input::Stdin(rest),
+        (RESIZE, text) => size(text).map_or(Input::Nothing, |(columns, rows)| Input::Resize(columns, rows)),
+        (CLOSE, [STDIN]) if v5 => Input::StdinEnds,
+        _ => Input::Nothing,
+    }
+}
+
+/// Sends all that a stream gives, until it ends or nobody takes it.
+async fn pump(channel: u8, from: Option<Box<dyn AsyncRead + Send + Unpin>>, out: &mpsc::Sender<Message>) {
+    let Some(mut from) = from else { return };
+    let mut buffer = vec![0; 16 << 10];
+    // A terminal whose program has gone gives an error in place of an end.
+    while let Ok(n @ 1..) = from.read(&mut buffer).await {
+        if out.send(frame(channel, &buffer[..n])).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes what comes to a process until there is no more. What a process does not want any more is thrown away.
+async fn feed(to: Option<Box<dyn AsyncWrite + Send + Unpin>>, mut from: mpsc::Receiver<Bytes>) {
+    let mut to = to;
+    while let Some(bytes) = from.recv().await {
+        if let Some(stdin) = &mut to
+            && (stdin.write_all(&bytes).await.is_err() || stdin.flush().await.is_err())
+        {
+            to = None;
+        }
+    }
+    if let Some(mut stdin) = to {
+        // A process that has gone already needs no end of its input.
+        let _ = stdin.shutdown().await;
+    }
+}
+
+/// Reads the client's messages until it goes. Stdin that is not taken holds back the client alone.
+async fn listen(
+    v5: bool,
+    mut messages: impl Stream<Item = Result<Message, Error>> + Unpin,
+    resize: Box<dyn Fn(u16, u16) + Send + Sync>,
+    stdin: mpsc::Sender<Bytes>,
+) {
+    let mut stdin = Some(stdin);
+    while let Some(Ok(message)) = messages.next().await {
+        let bytes = match message {
+            Message::Binary(bytes) => bytes,
+            Message::Text(text) => Bytes::from(text),
+            Message::Close(_) => return,
+            _ => continue,
+        };
+        match input(v5, bytes) {
+            Input::Stdin(bytes) => {
+                if let Some(open) = &stdin
+                    && open.send(bytes).await.is_err()
+                {
+                    stdin = None;
+                }
+            }
+            Input::StdinEnds => stdin = None,
+            Input::Resize(columns, rows) => resize(columns, rows),
+            Input::Nothing => {}
+        }
+    }
 }
 
 impl Accepted {
     /// Carries a session until its process ends or the client goes.
-    pub async fn serve(self, mut session: Session) {
+    pub async fn serve(self, session: Session) {
         let upgraded: Upgraded = match self.upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
@@ -139,91 +210,76 @@ impl Accepted {
                 return;
             }
         };
-        let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
-        let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-        // Clients wait for the first message on each channel that they opened.
-        for channel in [STDIN, STDOUT, STDERR, ERROR].into_iter().filter(|_| !self.v5) {
-            if socket.send(frame(channel, b"")).await.is_err() {
-                return;
-            }
-        }
-        let mut outcome: Option<Outcome> = None;
-        let mut pings = tokio::time::interval(PING);
-        let mut client = true;
-        loop {
-            if session.stdout.is_none() && session.stderr.is_none() && outcome.is_some() {
-                break;
-            }
-            let sent = tokio::select! {
-                message = socket.next(), if client => match message {
-                    Some(Ok(Message::Binary(bytes))) => {
-                        take(&mut session, &bytes).await;
-                        Ok(())
-                    }
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => {
-                        client = false;
-                        break;
-                    }
-                    Some(Ok(_)) => Ok(()),
-                },
-                bytes = read_some(&mut session.stdout) => match bytes {
-                    Some(bytes) => socket.send(frame(STDOUT, &bytes)).await,
-                    None => {
-                        session.stdout = None;
-                        Ok(())
-                    }
-                },
-                bytes = read_some(&mut session.stderr) => match bytes {
-                    Some(bytes) => socket.send(frame(STDERR, &bytes)).await,
-                    None => {
-                        session.stderr = None;
-                        Ok(())
-                    }
-                },
-                ended = &mut session.exit, if outcome.is_none() => {
-                    outcome = Some(ended);
-                    Ok(())
-                }
-                _ = pings.tick() => socket.send(Message::Ping(Bytes::new())).await,
-            };
-            if sent.is_err() {
-                return;
-            }
-        }
-        if let (true, Some(outcome)) = (client, outcome) {
-            let _ = socket.send(frame(ERROR, status(&outcome).as_bytes())).await;
-        }
-        // Clients take any other code for a failure. They may have gone already.
-        let _ = socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await;
-        // To close with words of the client unread would reset the connection, and what we said last would be lost. So
-        // they are read, until he has closed as well.
-        let _ = tokio::time::timeout(PARTING, async { while let Some(Ok(_)) = socket.next().await {} }).await;
+        carry(TokioIo::new(upgraded), self.v5, session).await;
     }
 }
 
-/// Takes a message of the client.
-async fn take(session: &mut Session, bytes: &[u8]) {
-    match bytes.split_first() {
-        Some((&STDIN, bytes)) => {
-            if let Some(stdin) = &mut session.stdin
-                && (stdin.write_all(bytes).await.is_err() || stdin.flush().await.is_err())
-            {
-                session.stdin = None;
+/// Each direction waits for itself only: a process that does not read its input can still be heard, and a client
+/// that does not read can still write.
+async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool, session: Session) {
+    let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
+    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+    let (mut sink, messages) = socket.split();
+    let (out, mut queue) = mpsc::channel(QUEUE);
+    let (input, inputs) = mpsc::channel(QUEUE);
+    let Session { stdin, stdout, stderr, resize, exit } = session;
+
+    let process = async move {
+        if !v5 {
+            // Clients of the older protocols wait for a message before they believe in the connection.
+            let lowest = if stdout.is_some() {
+                STDOUT
+            } else if stderr.is_some() {
+                STDERR
+            } else {
+                ERROR
+            };
+            let _ = out.send(frame(lowest, b"")).await;
+        }
+        let pings = async {
+            let mut pings = tokio::time::interval(PING);
+            loop {
+                pings.tick().await;
+                let _ = out.send(Message::Ping(Bytes::new())).await;
+            }
+        };
+        // The end is told after all output, since clients stop to listen when they know it.
+        let all = async { tokio::join!(pump(STDOUT, stdout, &out), pump(STDERR, stderr, &out), exit).2 };
+        let outcome = tokio::select! {
+            outcome = all => outcome,
+            () = pings => return,
+        };
+        let _ = out.send(frame(ERROR, status(&outcome).as_bytes())).await;
+        // Clients take any other code for a failure.
+        let _ = out.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))).await;
+    };
+    let write = async {
+        while let Some(message) = queue.recv().await {
+            if sink.send(message).await.is_err() {
+                return;
             }
         }
-        Some((&RESIZE, bytes)) => {
-            if let Some((columns, rows)) = size(bytes) {
-                (session.resize)(columns, rows);
-            }
-        }
-        Some((&CLOSE, [STDIN])) => session.stdin = None,
-        _ => {}
+    };
+    // Neither the end of stdin nor that of the process ends the session, but the last message or a failed one does.
+    let work = async {
+        tokio::join!(process, feed(stdin, inputs));
+        std::future::pending::<()>().await;
+    };
+    let mut listening = std::pin::pin!(listen(v5, messages, resize, input));
+    tokio::select! {
+        () = write => {}
+        () = &mut listening => return,
+        () = work => {}
     }
+    // To close with words of the client unread would reset the connection, and what we said last would be lost. So
+    // they are read, and thrown away since the process takes no more, until he has closed as well.
+    let _ = tokio::time::timeout(PARTING, listening).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::DuplexStream;
 
     #[test]
     fn sizes_are_read_and_nonsense_is_not() {
@@ -256,8 +312,100 @@ mod tests {
 
     #[test]
     fn the_end_of_a_process_is_told_as_kubectl_reads_it() {
-        assert!(status(&Outcome::Exit(0)).contains("Success"));
-        assert!(status(&Outcome::Exit(3)).contains(r#"{"reason":"ExitCode","message":"3"}"#));
-        assert!(status(&Outcome::Failed("a\"b".into())).contains(r#"a\"b"#));
+        let read = |outcome| serde_json::from_str::<serde_json::Value>(&status(&outcome)).unwrap();
+        assert_eq!(read(Outcome::Exit(0))["status"], "Success");
+        let failed = read(Outcome::Exit(3));
+        assert_eq!(failed["reason"], "NonZeroExitCode");
+        assert_eq!(failed["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
+    }
+
+    #[test]
+    fn an_error_with_quotes_and_other_scripts_is_json() {
+        let why = "a\"b\u{1}'é";
+        let read: serde_json::Value = serde_json::from_str(&status(&Outcome::Failed(why.into()))).unwrap();
+        assert_eq!(read["message"], why);
+    }
+
+    #[test]
+    fn messages_of_clients_are_understood() {
+        let input = |v5, bytes: &'static [u8]| input(v5, Bytes::from_static(bytes));
+        assert_eq!(input(true, b""), Input::Nothing);
+        assert_eq!(input(true, b"\x00ab"), Input::Stdin(Bytes::from_static(b"ab")));
+        assert_eq!(input(true, b"\xff\x00"), Input::StdinEnds);
+        assert_eq!(input(false, b"\xff\x00"), Input::Nothing);
+        assert_eq!(input(true, b"\x04{\"Width\":8,\"Height\":2}"), Input::Resize(8, 2));
+        assert_eq!(input(true, b"\x04nonsense"), Input::Nothing);
+    }
+
+    /// A session over streams in memory: the client's end, and the process's ends of stdin and stdout.
+    async fn session(
+        exit: impl Future<Output = Outcome> + Send + 'static,
+    ) -> (WebSocketStream<DuplexStream>, DuplexStream, DuplexStream) {
+        let (near, far) = tokio::io::duplex(1 << 10);
+        let (stdin, reads) = tokio::io::duplex(1 << 10);
+        let (stdout, writes) = tokio::io::duplex(1 << 10);
+        let session = Session {
+            stdin: Some(Box::new(stdin)),
+            stdout: Some(Box::new(stdout)),
+            stderr: None,
+            resize: Box::new(|_, _| {}),
+            exit: Box::pin(exit),
+        };
+        tokio::spawn(carry(far, true, session));
+        (WebSocketStream::from_raw_socket(near, Role::Client, None).await, reads, writes)
+    }
+
+    async fn next(client: &mut WebSocketStream<DuplexStream>) -> Bytes {
+        let wait = async {
+            loop {
+                if let Message::Binary(bytes) = client.next().await.unwrap().unwrap() {
+                    return bytes;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_process_is_let_go_when_its_client_goes_with_input_unread() {
+        let (held, let_go) = tokio::sync::oneshot::channel::<()>();
+        let exit = async move {
+            let _held = held;
+            std::future::pending().await
+        };
+        let (mut client, _unread, mut stdout) = session(exit).await;
+        // One message is being written, the queue is full, and one waits for room in it.
+        for _ in 0..QUEUE + 2 {
+            client.send(frame(STDIN, &[7; 4 << 10])).await.unwrap();
+        }
+        drop(client);
+        stdout.write_all(b"nobody hears it").await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(10), let_go).await;
+        assert!(ended.is_ok_and(|dropped| dropped.is_err()));
+    }
+
+    #[tokio::test]
+    async fn output_is_heard_of_a_process_that_does_not_read_its_input() {
+        let (mut client, _unread, mut stdout) = session(std::future::pending()).await;
+        // More than the pipe of the process holds, less than the queue.
+        client.send(frame(STDIN, &[7; 4 << 10])).await.unwrap();
+        stdout.write_all(b"here").await.unwrap();
+        assert_eq!(&next(&mut client).await[..], b"\x01here");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_stdin_reaches_the_process_and_all_output_comes_before_the_exit() {
+        let (mut client, mut stdin, mut stdout) = session(std::future::ready(Outcome::Exit(0))).await;
+        client.send(frame(STDIN, b"in")).await.unwrap();
+        client.send(frame(CLOSE, &[STDIN])).await.unwrap();
+        let mut read = Vec::new();
+        stdin.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"in");
+        stdout.write_all(b"last").await.unwrap();
+        drop(stdout);
+        assert_eq!(&next(&mut client).await[..], b"\x01last");
+        assert_eq!(next(&mut client).await[0], ERROR);
+        let closed = client.next().await.unwrap().unwrap();
+        assert!(matches!(closed, Message::Close(Some(CloseFrame { code: CloseCode::Normal, .. }))), "{closed:?}");
     }
 }
