@@ -42,8 +42,9 @@ users() { # DIRECTORY
 rootfs() { # NAME PACKAGE...
   local name=$1 root=$CACHE/roots/$1
   shift
-  [ -e "$root.done" ] && return
-  rm -rf "$root"
+  # Made of the same packages already.
+  [ "$(cat "$root.done" 2>/dev/null)" = "$* $LEFT_OUT" ] && return
+  rm -rf "$root" "$root.done" "$CACHE/$name.tar.gz"
   mkdir -p "$root"
   local files
   files=$(fetch_packages "$@") || return 1
@@ -56,5 +57,5 @@ rootfs() { # NAME PACKAGE...
       [ -e "$root/usr/bin/$applet" ] || [ -L "$root/usr/bin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"
     done
   }
-  touch "$root.done"
+  echo "$* $LEFT_OUT" >"$root.done"
 }

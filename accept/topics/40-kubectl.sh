@@ -83,7 +83,7 @@ forwarded() {
   "${KUBECTL_BIN:-kubectl}" port-forward "$1" 7698:8080 >"$WORK/forward.log" 2>&1 &
   local pid=$! out end=$((SECONDS + 10))
   until out=$(curl -fsS -m 3 http://127.0.0.1:7698/ 2>&1); do [ $SECONDS -lt $end ] || break; sleep 0.2; done
-  kill $pid
+  kill $pid 2>/dev/null
   wait $pid 2>/dev/null
   echo "$out"
   cat "$WORK/forward.log"
@@ -130,7 +130,12 @@ says "annotate" annotated kubectl annotate deploy front note=it
 says "replace" replaced bash -c "'${KUBECTL_BIN:-kubectl}' get deploy front -o yaml | '${KUBECTL_BIN:-kubectl}' replace -f -"
 says "expose" exposed kubectl expose deploy front --port=80 --target-port=8080
 comes "the exposed Service answers" 30 front bash -c "curl -fsS -m 3 http://\$('${KUBECTL_BIN:-kubectl}' get svc front -o jsonpath='{.spec.clusterIP}')/"
-says "autoscale" 'autoscaled' kubectl autoscale deploy front --max=3
+# Before 1.34 kubectl wrote this in version 1 of the group alone.
+if kubectl get --raw /apis/autoscaling/v1 >/dev/null 2>&1 || kubectl version --client | grep -qE 'v1\.(3[4-9]|[4-9])'; then
+  says "autoscale" 'autoscaled' kubectl autoscale deploy front --max=3
+else
+  skip "autoscale" "autoscaling/v1 is not served"
+fi
 
 # Create.
 check "create configmap" kubectl create configmap c --from-literal=a=b --from-file="$WORK/cmd.yaml"

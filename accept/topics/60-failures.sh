@@ -11,7 +11,12 @@ comes "unreachable registry: the reason" 30 '[Cc]onnection refused' events unrea
 comes "unreachable registry: it backs off" 40 '^ImagePullBackOff: Back-off pulling image' waiting unreachable
 kubectl -n bad run absent --image="$REGISTRY/absent:1" >/dev/null
 comes "an image that is not there" 30 'not found|manifest unknown|NotFound' events absent
-kubectl -n bad run misnamed --image='UPPER//case' >/dev/null
+kubectl -n bad apply -f - >/dev/null <<MANIFEST
+apiVersion: v1
+kind: Pod
+metadata: {name: misnamed}
+spec: {containers: [{name: c, image: "UPPER//case"}]}
+MANIFEST
 comes "a name that is none" 30 '^InvalidImageName' waiting misnamed
 kubectl -n bad run never --image="$REGISTRY/never:1" --image-pull-policy=Never >/dev/null
 comes "never pulled and not there" 30 '^ErrImageNeverPull' waiting never

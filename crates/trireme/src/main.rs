@@ -10,6 +10,7 @@ mod control_plane;
 mod demo;
 mod disable;
 mod down;
+mod external_runtime;
 mod images;
 mod instance;
 mod life;

@@ -7,7 +7,7 @@ use crate::pod_network::{PodNetwork, PodNetworkConfig};
 use crate::progress::Progress;
 use crate::shown::Shown;
 use crate::streamer::Embedded;
-use crate::{Failure, address, cli, version};
+use crate::{Failure, address, cli, external_runtime, version};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rustls::RootCertStore;
@@ -149,7 +149,11 @@ impl LocalNode {
         let mut streamer: Option<Arc<dyn Streamer>> = None;
         let mut images = None;
         let socket = match &args.container_runtime_endpoint {
-            Some(endpoint) => PathBuf::from(endpoint.trim_start_matches("unix://")),
+            Some(endpoint) => {
+                let socket = PathBuf::from(endpoint.trim_start_matches("unix://"));
+                external_runtime::remember(instance, &socket)?;
+                socket
+            }
             None => {
                 let socket = instance.path(CRI_SOCKET);
                 let options = crate::images::options(instance, &args.private_registry)?;
@@ -264,6 +268,7 @@ pub async fn stop_workloads(instance: &Instance) -> Result<(), Failure> {
         let options = ImagesOptions::new(instance.path("images"));
         runtime(instance, options, Arc::new(NoNetwork)).await?.remove_all().await?;
     }
+    external_runtime::stop(instance, &cgroup(instance)).await?;
     trireme_node::tear_down_all(&instance.path("node"));
     trireme_network::teardown(instance.id().parse()?, None, Some(&instance.path("run/netns"))).await?;
     // Addresses that were given out belong to nobody now.
