@@ -135,7 +135,7 @@ async fn a_pod_that_does_not_fit_is_refused(lab: &Lab) {
 }
 
 async fn a_pod_is_not_active_longer_than_it_may(lab: &Lab) {
-    let spec = r#""activeDeadlineSeconds":1,"containers":[{"name":"c","image":"IMAGE","command":["sleep","100"]}]"#;
+    let spec = r#""activeDeadlineSeconds":3,"containers":[{"name":"c","image":"IMAGE","command":["sleep","100"]}]"#;
     lab.pod("late", spec).await;
     let pod = lab.until("late", |p| phase(p) == "Failed").await;
     assert_eq!(pod.str_at(&["status", "reason"]), "DeadlineExceeded");
