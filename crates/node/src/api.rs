@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use trireme_cri as cri;
-use trireme_streams::{Outcome, Session, Streamer};
+use trireme_streams::{Dial, Outcome, Session, Streamer, Wanted as Streams};
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -111,12 +111,15 @@ async fn stream(
         let why = format!("unable to upgrade connection: container not found ({:?})", place.container);
         return text(StatusCode::NOT_FOUND, why);
     };
-    let (mut command, mut tty, mut stdin) = (Vec::new(), false, false);
+    let (mut command, mut wanted) = (Vec::new(), Streams::default());
     for (key, value) in pairs(&request) {
+        let yes = value == "1" || value == "true";
         match key.as_str() {
             "command" => command.push(value),
-            "tty" => tty = value == "1" || value == "true",
-            "input" | "stdin" => stdin = value == "1" || value == "true",
+            "tty" => wanted.tty = yes,
+            "input" | "stdin" => wanted.stdin = yes,
+            "output" | "stdout" => wanted.stdout = yes,
+            "error" | "stderr" => wanted.stderr = yes,
             _ => {}
         }
     }
@@ -124,7 +127,11 @@ async fn stream(
         Ok(accepted) => accepted,
         Err(refusal) => return text(refusal.status, refusal.why),
     };
-    let opened = if place.attach { streamer.attach(id).await } else { streamer.exec(id, command, tty, stdin).await };
+    let opened = if place.attach {
+        streamer.attach(id).await
+    } else {
+        streamer.exec(id, command, wanted.tty, wanted.stdin).await
+    };
     let session = opened.unwrap_or_else(|why| Session {
         stdin: None,
         stdout: None,
@@ -133,8 +140,51 @@ async fn stream(
         // The client hears of it on the stream that it opened.
         exit: Box::pin(async { Outcome::Failed(why) }),
     });
-    tokio::spawn(accepted.serve(session));
+    tokio::spawn(accepted.serve(wanted, session));
     response.map(|()| Full::new(Bytes::new()).boxed())
+}
+
+/// Forwards ports of a pod.
+async fn forward(
+    cri: Cri,
+    streamer: Option<Arc<dyn Streamer>>,
+    mut request: Request<Incoming>,
+    place: Place,
+) -> Response<Body> {
+    let Some(streamer) = streamer else {
+        return text(StatusCode::NOT_IMPLEMENTED, "streams of an external container runtime are not served yet");
+    };
+    let sandbox = match sandbox(&cri, &place.namespace, &place.pod).await {
+        Ok(Some(sandbox)) => sandbox,
+        Ok(None) => {
+            let why = format!("pod not found ({:?})", format!("{}_{}", place.pod, place.namespace));
+            return text(StatusCode::NOT_FOUND, why);
+        }
+        Err(status) => return text(StatusCode::INTERNAL_SERVER_ERROR, status.message()),
+    };
+    let (response, forwarding) = match trireme_streams::accept_forwarding(&mut request) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return text(refusal.status, refusal.why),
+    };
+    let dial: Dial = Arc::new(move |port| {
+        let (streamer, sandbox) = (streamer.clone(), sandbox.clone());
+        async move { streamer.dial(sandbox, port).await }.boxed()
+    });
+    tokio::spawn(forwarding.serve(dial));
+    response.map(|()| Full::new(Bytes::new()).boxed())
+}
+
+/// The sandbox in which a pod runs.
+async fn sandbox(cri: &Cri, namespace: &str, pod: &str) -> Result<Option<String>, tonic::Status> {
+    let labels = [(label::NAMESPACE, namespace), (label::POD, pod)];
+    let filter = cri::PodSandboxFilter {
+        state: Some(cri::PodSandboxStateValue { state: cri::PodSandboxState::SandboxReady.into() }),
+        label_selector: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        ..cri::PodSandboxFilter::default()
+    };
+    let request = cri::ListPodSandboxRequest { filter: Some(filter) };
+    let all = cri.runtime.clone().list_pod_sandbox(request).await?.into_inner().items;
+    Ok(all.into_iter().max_by_key(|s| s.created_at).map(|s| s.id))
 }
 
 /// What a path asks for.
@@ -142,7 +192,7 @@ enum Route {
     Health,
     Logs(Place),
     Stream(Place),
-    PortForward,
+    PortForward(Place),
     Unknown,
 }
 
@@ -159,7 +209,7 @@ fn route(path: &str) -> Route {
         ["containerLogs", namespace, pod, container] => Route::Logs(place(false, namespace, pod, container)),
         ["exec", namespace, pod, container] => Route::Stream(place(false, namespace, pod, container)),
         ["attach", namespace, pod, container] => Route::Stream(place(true, namespace, pod, container)),
-        ["portForward", ..] => Route::PortForward,
+        ["portForward", namespace, pod] => Route::PortForward(place(false, namespace, pod, "")),
         _ => Route::Unknown,
     }
 }
@@ -179,9 +229,7 @@ fn answer(cri: Cri, streamer: Option<Arc<dyn Streamer>>, request: Request<Incomi
             logs(cri, place, query).map(show).boxed()
         }
         Route::Stream(place) => stream(cri, streamer, request, place).map(Ok).boxed(),
-        Route::PortForward => {
-            async { Ok(text(StatusCode::NOT_IMPLEMENTED, "port forwarding is not served yet")) }.boxed()
-        }
+        Route::PortForward(place) => forward(cri, streamer, request, place).map(Ok).boxed(),
         Route::Unknown => async { Ok(text(StatusCode::NOT_FOUND, "404 page not found\n")) }.boxed(),
     }
 }

@@ -1,11 +1,23 @@
-//! Remote command streams: what `kubectl exec` and `kubectl attach` speak.
+//! Remote commands and forwarded ports: what `kubectl exec`, `attach`, `cp` and `port-forward` speak.
 //!
-//! A [`Streamer`] (the container runtime) gives a [`Session`]: a process with its streams. [`accept`] answers the
-//! upgrade of a request, and [`Accepted::serve`] carries the session over the WebSocket that comes of it, in the
-//! protocols `v4.channel.k8s.io` and `v5.channel.k8s.io`: the first byte of a message names its channel.
+//! A [`Streamer`] (the container runtime) gives a [`Session`]: a process with its streams; or it connects to a port of a
+//! pod. [`accept`] and [`accept_forwarding`] answer the upgrade of a request, and what they return serves the connection
+//! that comes of it:
+//!
+//! - `channel`: the protocols `v4.channel.k8s.io` and `v5.channel.k8s.io` over WebSocket, in which the first byte of a
+//!   message names its channel;
+//! - `spdy`: SPDY/3.1, with `command` for sessions and `port_forward` for ports;
+//! - `tunnel`: SPDY within a WebSocket, as newer clients forward ports.
 
+mod channel;
+mod command;
+mod port_forward;
 mod session;
-mod websocket;
+mod spdy;
+mod tunnel;
+mod upgrade;
 
+pub use command::Wanted;
+pub use port_forward::Dial;
 pub use session::{Outcome, Session, Streamer};
-pub use websocket::{Accepted, Refusal, accept};
+pub use upgrade::{Accepted, Forwarding, Refusal, accept, accept_forwarding};

@@ -2,6 +2,7 @@
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Session {
     pub exit: BoxFuture<'static, Outcome>,
 }
 
-/// Starts processes in containers.
+/// Starts processes in containers, and connects to pods.
 pub trait Streamer: Send + Sync {
     /// Runs a process in a container.
     fn exec(
@@ -38,4 +39,6 @@ pub trait Streamer: Send + Sync {
     ) -> BoxFuture<'_, Result<Session, String>>;
     /// Joins a container.
     fn attach(&self, container: String) -> BoxFuture<'_, Result<Session, String>>;
+    /// Connects to a port of a pod, by its sandbox.
+    fn dial(&self, sandbox: String, port: u16) -> BoxFuture<'_, Result<TcpStream, String>>;
 }

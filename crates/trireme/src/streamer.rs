@@ -3,10 +3,15 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::fs::File;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
+use trireme_network::netns;
 use trireme_runtime::{Runtime, Session as Process, shim};
 use trireme_streams::{Outcome, Session, Streamer};
 
@@ -68,4 +73,34 @@ impl Streamer for Embedded {
     fn attach(&self, container: String) -> BoxFuture<'_, Result<Session, String>> {
         async move { self.0.attach(&container).await.map(session).map_err(|e| e.to_string()) }.boxed()
     }
+
+    fn dial(&self, sandbox: String, port: u16) -> BoxFuture<'_, Result<TcpStream, String>> {
+        async move {
+            let namespace = self.0.netns(&sandbox).map_err(|e| e.to_string())?;
+            let connected = tokio::task::spawn_blocking(move || connect(namespace.as_deref(), port)).await;
+            let socket = connected.map_err(|e| e.to_string())??;
+            TcpStream::from_std(socket).map_err(|e| e.to_string())
+        }
+        .boxed()
+    }
+}
+
+/// Connects to a port on the loopback of a network namespace: IPv4 first, as upstream's runtimes do.
+fn connect(namespace: Option<&Path>, port: u16) -> Result<std::net::TcpStream, String> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let places: [SocketAddr; 2] = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
+    let tried = netns::run_in(namespace, || {
+        let mut refusal = String::new();
+        for place in &places {
+            match std::net::TcpStream::connect_timeout(place, PATIENCE) {
+                Ok(socket) => return Ok(Ok(socket)),
+                Err(error) if refusal.is_empty() => refusal = format!("dial tcp {place}: {error}"),
+                Err(_) => {}
+            }
+        }
+        Ok(Err(format!("failed to connect to localhost:{port} inside the pod: {refusal}")))
+    });
+    let socket = tried.map_err(|e| e.to_string())??;
+    socket.set_nonblocking(true).map_err(|e| e.to_string())?;
+    Ok(socket)
 }

@@ -17,7 +17,7 @@ use trireme_cri::image_service_server::ImageServiceServer;
 use trireme_cri::runtime_service_server::RuntimeServiceServer;
 use trireme_node::{Cri, Node, NodeConfig};
 use trireme_pki::{ClusterPki, ServingNames};
-use trireme_runtime::images::{BuildEntry, BuildRequest, BuildSource, Images, ImagesOptions, RunConfig};
+use trireme_runtime::images::{BuildEntry, BuildRequest, BuildSource, ImageError, Images, ImagesOptions, RunConfig};
 use trireme_runtime::{Config, Runtime, SandboxAttach, SandboxLink, SandboxNetwork, Services, ShimCommand};
 use trireme_schema::{Value, json};
 use trireme_store::Store;
@@ -98,7 +98,14 @@ impl Lab {
     }
 
     async fn images(&self) -> Images {
-        Images::open(ImagesOptions::new(self.path("images"))).await.unwrap()
+        // Steps that a stopped agent had begun are done to their end, and hold the images until then.
+        for _ in 0..500 {
+            match Images::open(ImagesOptions::new(self.path("images"))).await {
+                Err(ImageError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the images are held for ever");
     }
 
     async fn build_image(&self) {
@@ -172,8 +179,9 @@ impl Lab {
         if let Some(node) = self.node.take() {
             node.ended().await;
         }
-        let (runtime, _) = self.runtime.take().unwrap();
-        runtime.remove_all().await.unwrap();
+        if let Some((runtime, _)) = self.runtime.take() {
+            runtime.remove_all().await.unwrap();
+        }
         trireme_node::tear_down_all(&self.path("node"));
     }
 

@@ -3,22 +3,15 @@
 use crate::session::{Outcome, Session};
 use bytes::Bytes;
 use futures::{SinkExt, Stream, StreamExt};
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
-
-/// In the order in which we prefer them.
-const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -37,59 +30,8 @@ const QUEUE: usize = 8;
 /// An idle connection is kept alive by pings this often.
 const PING: Duration = Duration::from_secs(30);
 
-/// A request that is no upgrade of ours.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
-pub struct Refusal {
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// In words.
-    pub why: String,
-}
-
-/// A WebSocket that will be there when the answer has been sent.
-pub struct Accepted {
-    upgrade: OnUpgrade,
-    v5: bool,
-}
-
-/// Answers the upgrade of a request.
-///
-/// # Errors
-/// For requests that are no WebSocket upgrade or speak no protocol of ours.
-pub fn accept<B>(request: &mut Request<B>) -> Result<(Response<()>, Accepted), Refusal> {
-    let text = |name: header::HeaderName| {
-        let all = request.headers().get_all(name).iter().filter_map(|v| v.to_str().ok());
-        all.collect::<Vec<_>>().join(",")
-    };
-    let refuse = |why: &str| Refusal { status: StatusCode::BAD_REQUEST, why: why.to_owned() };
-    if !text(header::UPGRADE).eq_ignore_ascii_case("websocket") {
-        return Err(refuse("unable to upgrade: only WebSocket connections are served"));
-    }
-    let key = text(header::SEC_WEBSOCKET_KEY);
-    if key.is_empty() || text(header::SEC_WEBSOCKET_VERSION) != "13" {
-        return Err(refuse("unable to upgrade: malformed WebSocket handshake"));
-    }
-    let offered = text(header::SEC_WEBSOCKET_PROTOCOL);
-    let offers: Vec<&str> = offered.split(',').map(str::trim).collect();
-    let Some(protocol) = PROTOCOLS.into_iter().find(|p| offers.contains(p)) else {
-        let why = format!("unable to upgrade: none of the protocols {offered:?} is supported");
-        return Err(Refusal { status: StatusCode::FORBIDDEN, why });
-    };
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
-    let proof = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, proof.map_err(|_| refuse("malformed key"))?);
-    let upgrade = hyper::upgrade::on(request);
-    Ok((response, Accepted { upgrade, v5: protocol == PROTOCOLS[0] }))
-}
-
 /// The status that ends a stream.
-fn status(outcome: &Outcome) -> String {
+pub(crate) fn status(outcome: &Outcome) -> String {
     let status = match outcome {
         Outcome::Exit(0) => json!({"metadata": {}, "status": "Success"}),
         Outcome::Exit(code) => json!({
@@ -114,7 +56,7 @@ fn frame(channel: u8, bytes: &[u8]) -> Message {
 }
 
 /// Columns and rows of `{"Width":80,"Height":24}`.
-fn size(bytes: &[u8]) -> Option<(u16, u16)> {
+pub(crate) fn size(bytes: &[u8]) -> Option<(u16, u16)> {
     let size: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let number = |name: &str| size.get(name)?.as_u64()?.try_into().ok();
     Some((number("Width")?, number("Height")?))
@@ -155,7 +97,7 @@ async fn pump(channel: u8, from: Option<Box<dyn AsyncRead + Send + Unpin>>, out:
 }
 
 /// Writes what comes to a process until there is no more. What a process does not want any more is thrown away.
-async fn feed(to: Option<Box<dyn AsyncWrite + Send + Unpin>>, mut from: mpsc::Receiver<Bytes>) {
+pub(crate) async fn feed(to: Option<Box<dyn AsyncWrite + Send + Unpin>>, mut from: mpsc::Receiver<Bytes>) {
     let mut to = to;
     while let Some(bytes) = from.recv().await {
         if let Some(stdin) = &mut to
@@ -200,23 +142,9 @@ async fn listen(
     }
 }
 
-impl Accepted {
-    /// Carries a session until its process ends or the client goes.
-    pub async fn serve(self, session: Session) {
-        let upgraded: Upgraded = match self.upgrade.await {
-            Ok(upgraded) => upgraded,
-            Err(error) => {
-                tracing::debug!(%error, "an upgrade was not finished");
-                return;
-            }
-        };
-        carry(TokioIo::new(upgraded), self.v5, session).await;
-    }
-}
-
 /// Each direction waits for itself only: a process that does not read its input can still be heard, and a client
 /// that does not read can still write.
-async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool, session: Session) {
+pub(crate) async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool, session: Session) {
     let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let (mut sink, messages) = socket.split();
@@ -286,28 +214,6 @@ mod tests {
         assert_eq!(size(br#"{"Width":80,"Height":24}"#), Some((80, 24)));
         assert_eq!(size(br#"{"Width":80}"#), None);
         assert_eq!(size(b"\xff"), None);
-    }
-
-    #[test]
-    fn only_websockets_of_our_protocols_are_accepted() {
-        let request = |protocol: &str| {
-            Request::builder()
-                .header("upgrade", "websocket")
-                .header("connection", "Upgrade")
-                .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-                .header("sec-websocket-version", "13")
-                .header("sec-websocket-protocol", protocol)
-                .body(())
-                .unwrap()
-        };
-        let (response, accepted) =
-            accept(&mut request("v4.channel.k8s.io, v5.channel.k8s.io")).map_err(|r| r.why).unwrap();
-        assert_eq!(response.status(), 101);
-        assert!(accepted.v5);
-        // The example of RFC 6455, 1.3.
-        assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        assert_eq!(accept(&mut request("chat")).err().map(|r| r.status.as_u16()), Some(403));
-        assert_eq!(accept(&mut Request::new(())).err().map(|r| r.status.as_u16()), Some(400));
     }
 
     #[test]
