@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
@@ -55,6 +56,20 @@ pub struct Lease {
     held: Mutex<Vec<Digest>>,
 }
 
+/// Takes the lock. A process that this one is just starting holds a copy of it until it has become another program, so
+/// that a store which was closed a moment ago may still seem to be in use: it is asked again for a second.
+fn held(lock: &File) -> bool {
+    const PAUSE: Duration = Duration::from_millis(20);
+    const TRIES: usize = 50;
+    for _ in 0..TRIES {
+        if rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
+}
+
 // === impl Store ===
 
 impl Store {
@@ -64,8 +79,9 @@ impl Store {
         files::make_dir(&root)?;
         let path = root.join("lock");
         let lock = File::create(&path).map_err(|error| ImageError::io("create", &path, error))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| ImageError::Locked { root: root.clone() })?;
+        if !held(&lock) {
+            return Err(ImageError::Locked { root });
+        }
         let blobs = BlobStore::open(&root)?;
         let snapshots = Snapshots::open(&root)?;
         let (rootfs, rootfs_records) = RootfsStore::open(&root)?;
