@@ -88,12 +88,13 @@ impl Records {
         if let Some(found) = Digest::from_hex(digits).ok().and_then(|id| self.images.get(&id)) {
             return Ok(found.clone());
         }
-        if let Some(found) = Reference::parse(image).ok().and_then(|reference| self.by_name(&reference)) {
+        let reference = Reference::parse(image);
+        if let Some(found) = reference.as_ref().ok().and_then(|reference| self.by_name(reference)) {
             return Ok(found.clone());
         }
         let missing = || ImageError::NoSuchImage { image: image.to_owned() };
         if digits.len() < MIN_SHORT_ID || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(missing());
+            return Err(reference.err().unwrap_or_else(missing));
         }
         let found: Vec<&Arc<Image>> = self.images.values().filter(|image| image.id.hex().starts_with(digits)).collect();
         match found.as_slice() {
