@@ -1,6 +1,7 @@
 //! The node's own API, as the API server calls it: logs, health, what runs.
 
 use crate::cri::{Cri, label};
+use crate::relay;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -99,9 +100,6 @@ async fn stream(
     mut request: Request<Incoming>,
     place: Place,
 ) -> Response<Body> {
-    let Some(streamer) = streamer else {
-        return text(StatusCode::NOT_IMPLEMENTED, "streams of an external container runtime are not served yet");
-    };
     let found = match find(&cri, &place.namespace, &place.pod, &place.container).await {
         Ok(found) => found,
         Err((status, why)) => return text(status, why),
@@ -123,6 +121,10 @@ async fn stream(
             _ => {}
         }
     }
+    let Some(streamer) = streamer else {
+        let streams = (wanted.stdin, wanted.stdout, wanted.stderr && !wanted.tty);
+        return relayed(request, url(&cri, place.attach, id, command, wanted.tty, streams).await).await;
+    };
     let (response, accepted) = match trireme_streams::accept(&mut request) {
         Ok(accepted) => accepted,
         Err(refusal) => return text(refusal.status, refusal.why),
@@ -144,6 +146,36 @@ async fn stream(
     response.map(|()| Full::new(Bytes::new()).boxed())
 }
 
+/// Where an external runtime serves a stream. `streams` are stdin, stdout, stderr.
+async fn url(
+    cri: &Cri,
+    attach: bool,
+    container_id: String,
+    cmd: Vec<String>,
+    tty: bool,
+    (stdin, stdout, stderr): (bool, bool, bool),
+) -> Result<String, tonic::Status> {
+    let mut runtime = cri.runtime.clone();
+    if attach {
+        let request = cri::AttachRequest { container_id, stdin, tty, stdout, stderr };
+        runtime.attach(request).await.map(|answer| answer.into_inner().url)
+    } else {
+        let request = cri::ExecRequest { container_id, cmd, tty, stdin, stdout, stderr };
+        runtime.exec(request).await.map(|answer| answer.into_inner().url)
+    }
+}
+
+async fn relayed(request: Request<Incoming>, url: Result<String, tonic::Status>) -> Response<Body> {
+    let relayed = match url {
+        Ok(url) => relay::upgrade(request, &url).await,
+        Err(status) => Err(status.message().to_owned()),
+    };
+    match relayed {
+        Ok(response) => response.map(BodyExt::boxed),
+        Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why),
+    }
+}
+
 /// Forwards ports of a pod.
 async fn forward(
     cri: Cri,
@@ -151,9 +183,6 @@ async fn forward(
     mut request: Request<Incoming>,
     place: Place,
 ) -> Response<Body> {
-    let Some(streamer) = streamer else {
-        return text(StatusCode::NOT_IMPLEMENTED, "streams of an external container runtime are not served yet");
-    };
     let sandbox = match sandbox(&cri, &place.namespace, &place.pod).await {
         Ok(Some(sandbox)) => sandbox,
         Ok(None) => {
@@ -161,6 +190,13 @@ async fn forward(
             return text(StatusCode::NOT_FOUND, why);
         }
         Err(status) => return text(StatusCode::INTERNAL_SERVER_ERROR, status.message()),
+    };
+    let Some(streamer) = streamer else {
+        let port =
+            pairs(&request).into_iter().filter(|(k, _)| k == "port").filter_map(|(_, v)| v.parse().ok()).collect();
+        let wanted = cri::PortForwardRequest { pod_sandbox_id: sandbox, port };
+        let url = cri.runtime.clone().port_forward(wanted).await.map(|answer| answer.into_inner().url);
+        return relayed(request, url).await;
     };
     let (response, forwarding) = match trireme_streams::accept_forwarding(&mut request) {
         Ok(accepted) => accepted,

@@ -24,6 +24,7 @@ mod pods;
 mod probe;
 mod pull_secrets;
 mod register;
+mod relay;
 mod runtime_state;
 mod sandbox;
 mod sources;

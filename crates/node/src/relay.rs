@@ -1,0 +1,68 @@
+//! Streams of an external container runtime: it serves them itself, at URLs that it gives (CRI `Exec`, `Attach`,
+//! `PortForward`); the request is passed on there, and what comes of it passed back.
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The runtime answers by then.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A refusal's text is no longer than this.
+const LONGEST: usize = 64 << 10;
+
+/// What passing a request on came to: an answer, or why there is none.
+pub(crate) type Relayed = Result<Response<Full<Bytes>>, String>;
+
+/// Passes an upgrade on to a URL of the runtime.
+///
+/// # Errors
+/// When the runtime cannot be reached or does not answer.
+pub(crate) async fn upgrade(request: Request<Incoming>, url: &str) -> Relayed {
+    let relayed = tokio::time::timeout(PATIENCE, pass_on(request, url)).await;
+    relayed.unwrap_or_else(|_| Err(format!("the container runtime did not answer at {url}")))
+}
+
+async fn pass_on(mut request: Request<Incoming>, url: &str) -> Relayed {
+    let uri: Uri = url.parse().map_err(|e| format!("the container runtime gave {url:?}: {e}"))?;
+    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(format!("the container runtime gave {url:?}: only http on this machine is known"));
+    };
+    let failed = |e: &dyn std::fmt::Display| format!("cannot reach the container runtime at {authority}: {e}");
+    let place = (authority.host(), authority.port_u16().unwrap_or(80));
+    let socket = TcpStream::connect(place).await.map_err(|e| failed(&e))?;
+    let (mut sender, driver) =
+        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|e| failed(&e))?;
+    tokio::spawn(driver.with_upgrades());
+
+    let mut outgoing = Request::new(Full::new(Bytes::new()));
+    *outgoing.method_mut() = request.method().clone();
+    *outgoing.uri_mut() = uri.path_and_query().map_or("/", |p| p.as_str()).parse().map_err(|e| failed(&e))?;
+    *outgoing.headers_mut() = request.headers().clone();
+    outgoing.headers_mut().remove(header::CONTENT_LENGTH);
+    outgoing.headers_mut().remove(header::TRANSFER_ENCODING);
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|e| failed(&e))?;
+    outgoing.headers_mut().insert(header::HOST, host);
+    let mut answer = sender.send_request(outgoing).await.map_err(|e| failed(&e))?;
+
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = if status == StatusCode::SWITCHING_PROTOCOLS {
+        let (client, runtime) = (hyper::upgrade::on(&mut request), hyper::upgrade::on(&mut answer));
+        tokio::spawn(async move {
+            let (Ok(client), Ok(runtime)) = tokio::join!(client, runtime) else { return };
+            // Either side ends it; what it ended with is theirs to tell each other.
+            let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(runtime)).await;
+        });
+        Bytes::new()
+    } else {
+        Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|e| failed(&e))?.to_bytes()
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.headers_mut().remove(header::TRANSFER_ENCODING);
+    Ok(response)
+}
