@@ -1,17 +1,17 @@
 //! The channel protocols over WebSocket (RFC 6455).
 
 use crate::session::{Outcome, Session};
+use crate::websocket;
 use bytes::Bytes;
 use futures::{SinkExt, Stream, StreamExt};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -23,8 +23,6 @@ const PARTING: Duration = Duration::from_secs(5);
 /// Closes the channel that its one byte names (v5).
 const CLOSE: u8 = 255;
 
-/// Messages larger than this end the connection.
-const LARGEST: usize = 1 << 20;
 /// Messages that wait for a slow reader, in each direction.
 const QUEUE: usize = 8;
 /// An idle connection is kept alive by pings this often.
@@ -145,8 +143,7 @@ async fn listen(
 /// Each direction waits for itself only: a process that does not read its input can still be heard, and a client
 /// that does not read can still write.
 pub(crate) async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool, session: Session) {
-    let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
-    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+    let socket = websocket::serve(stream).await;
     let (mut sink, messages) = socket.split();
     let (out, mut queue) = mpsc::channel(QUEUE);
     let (input, inputs) = mpsc::channel(QUEUE);
@@ -208,6 +205,8 @@ pub(crate) async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool,
 mod tests {
     use super::*;
     use tokio::io::DuplexStream;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
 
     #[test]
     fn sizes_are_read_and_nonsense_is_not() {

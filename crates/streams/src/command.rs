@@ -3,7 +3,6 @@
 use crate::channel::{feed, size, status};
 use crate::session::Session;
 use crate::spdy::{Output, Stream};
-use bytes::Bytes;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
@@ -105,7 +104,7 @@ async fn pump(from: Option<Box<dyn AsyncRead + Send + Unpin>>, to: Option<Output
     // same, so that the process is not held up.
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
         if let Some(to) = &to
-            && !to.send(&Bytes::copy_from_slice(&buffer[..n])).await
+            && !to.send(&buffer[..n]).await
         {
             return;
         }

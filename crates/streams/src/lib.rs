@@ -16,6 +16,7 @@ mod session;
 mod spdy;
 mod tunnel;
 mod upgrade;
+mod websocket;
 
 pub use command::Wanted;
 pub use port_forward::Dial;

@@ -1,13 +1,11 @@
 //! A stream of bytes in the binary messages of a WebSocket: how kubectl carries SPDY since 1.30.
 
+use crate::websocket;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::Message;
 
-/// Messages larger than this end the connection.
-const LARGEST: usize = 1 << 20;
 /// Bytes on their way in each direction.
 const PIPE: usize = 64 << 10;
 
@@ -16,8 +14,7 @@ pub(crate) async fn serve<W: Future<Output = ()>>(
     connection: impl AsyncRead + AsyncWrite + Unpin,
     work: impl FnOnce(DuplexStream) -> W,
 ) {
-    let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
-    let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
+    let socket = websocket::serve(connection).await;
     let (mut sink, mut messages) = socket.split();
     let (inner, outer) = tokio::io::duplex(PIPE);
     let (mut reader, mut writer) = tokio::io::split(outer);

@@ -9,9 +9,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Protocols of remote commands over WebSocket, in the order in which we prefer them.
-const CHANNELS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
-/// Those over SPDY: the two are the same there.
+/// Protocols of remote commands, in the order in which we prefer them. Over SPDY the two are the same.
 const COMMANDS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 const PORT_FORWARD: &str = "portforward.k8s.io";
 /// SPDY's bytes in a WebSocket's messages.
@@ -103,8 +101,8 @@ const NO_UPGRADE: &str = "Upgrade request required";
 /// For requests that are no upgrade or speak no protocol of ours.
 pub fn accept<B>(request: &mut Request<B>) -> Result<(Response<()>, Accepted), Refusal> {
     let (response, carrier) = if is(request, "websocket") {
-        let protocol = choose(&text(request, header::SEC_WEBSOCKET_PROTOCOL), &CHANNELS)?;
-        (websocket(request, protocol)?, Carrier::Channels { v5: protocol == CHANNELS[0] })
+        let protocol = choose(&text(request, header::SEC_WEBSOCKET_PROTOCOL), &COMMANDS)?;
+        (websocket(request, protocol)?, Carrier::Channels { v5: protocol == COMMANDS[0] })
     } else if is(request, SPDY) {
         (spdy_answer(choose(&text(request, STREAM_PROTOCOL), &COMMANDS)?), Carrier::Spdy)
     } else {
