@@ -1,5 +1,6 @@
 //! Reading a pod's specification.
 
+use trireme_client::ObjectRef;
 use trireme_schema::{Quantity, Value};
 
 /// The lists of a pod's containers, with the field of the status that tells of each.
@@ -104,6 +105,20 @@ pub(crate) fn total(pod: &Value, of: &str, resource: &str) -> Option<Quantity> {
     match quantity(pod.at(&["spec", "overhead", resource])) {
         Some(overhead) if of == "requests" || whole.is_some() => sum(whole, Some(overhead)),
         _ => whole,
+    }
+}
+
+/// A pod as events name it.
+pub(crate) fn reference(pod: &Value) -> ObjectRef {
+    let meta = |name| pod.str_at(&["metadata", name]).to_owned();
+    ObjectRef {
+        api_version: "v1".into(),
+        kind: "Pod".into(),
+        namespace: meta("namespace"),
+        name: meta("name"),
+        uid: meta("uid"),
+        resource_version: meta("resourceVersion"),
+        field_path: String::new(),
     }
 }
 

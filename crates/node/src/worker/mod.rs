@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stop::{Stop, Stops};
 use tokio::sync::{Notify, watch};
-use trireme_client::{Client, EventKind, Informer, ObjectRef, Recorder};
+use trireme_client::{Client, EventKind, Informer, Recorder};
 use trireme_cri as cri;
 use trireme_schema::{Value, time};
 
@@ -166,21 +166,8 @@ impl Worker {
         self.shared.sources.release(uid);
     }
 
-    fn reference(&self, pod: &Value) -> ObjectRef {
-        let meta = |name| pod.str_at(&["metadata", name]).to_owned();
-        ObjectRef {
-            api_version: "v1".into(),
-            kind: "Pod".into(),
-            namespace: meta("namespace"),
-            name: meta("name"),
-            uid: meta("uid"),
-            resource_version: meta("resourceVersion"),
-            field_path: String::new(),
-        }
-    }
-
     fn event(&self, pod: &Value, container: &str, kind: EventKind, reason: &str, message: impl Into<String>) {
-        let mut about = self.reference(pod);
+        let mut about = spec::reference(pod);
         if !container.is_empty() {
             about = about.at(spec::field_path(pod, container));
         }
@@ -303,7 +290,7 @@ impl Worker {
         let stop = Stop {
             cri: self.shared.cri.clone(),
             recorder: self.shared.recorder.clone(),
-            about: self.reference(pod).at(spec::field_path(pod, name)),
+            about: spec::reference(pod).at(spec::field_path(pod, name)),
             spec: spec::container(pod, name).cloned().unwrap_or_default(),
             id,
             ip: self.ips.first().cloned().unwrap_or_default(),

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
-use trireme_client::ObjectRef;
 use trireme_schema::Value;
 
 /// The probes of a pod's containers, by container id.
@@ -79,7 +78,7 @@ impl Probes {
                 let task = Task {
                     cri: shared.cri.clone(),
                     recorder: shared.recorder.clone(),
-                    about: reference(pod).at(spec::field_path(pod, name)),
+                    about: spec::reference(pod).at(spec::field_path(pod, name)),
                     target: Target {
                         id: container.id.clone(),
                         ip: ips.first().cloned().unwrap_or_default(),
@@ -98,18 +97,5 @@ impl Probes {
         }
         self.sets.retain(|id, _| alive.contains(id));
         self.verdicts.lock().retain(&alive);
-    }
-}
-
-fn reference(pod: &Value) -> ObjectRef {
-    let meta = |name| pod.str_at(&["metadata", name]).to_owned();
-    ObjectRef {
-        api_version: "v1".into(),
-        kind: "Pod".into(),
-        namespace: meta("namespace"),
-        name: meta("name"),
-        uid: meta("uid"),
-        resource_version: meta("resourceVersion"),
-        field_path: String::new(),
     }
 }
