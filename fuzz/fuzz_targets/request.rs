@@ -6,12 +6,12 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use http::Method;
 use libfuzzer_sys::fuzz_target;
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::OnceLock;
 use tokio::runtime::Runtime;
-use trireme_apiserver::kubelet::{Direct, Kubelets};
-use trireme_apiserver::{ApiServer, Config, InProcess, User};
+use trireme_apiserver::InProcess;
 use trireme_client::Transport;
-use trireme_store::Store;
+use trireme_lab::Lab;
 
 #[derive(Arbitrary, Debug)]
 enum Call<'a> {
@@ -42,7 +42,7 @@ const LANGUAGES: [&str; 4] = [
 ];
 
 struct Server {
-    _dir: tempfile::TempDir,
+    _lab: Lab,
     runtime: Runtime,
     transport: InProcess,
 }
@@ -51,32 +51,11 @@ fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let dir = tempfile::tempdir_in("/dev/shm").expect("a directory");
-        let transport = runtime.block_on(async {
-            let pki = trireme_pki::ClusterPki::open(&dir.path().join("pki"), &Default::default()).expect("keys");
-            let here = std::net::IpAddr::from([127, 0, 0, 1]);
-            let config = Config {
-                service_ranges: vec!["10.71.0.0/16".parse().expect("a range")],
-                advertise_address: here,
-                advertise_port: 1,
-                cluster_domain: "cluster.local".into(),
-                version: "v1.36.2".into(),
-                client_ca: pki.client_ca.certificate().to_owned(),
-                server_ca: pki.server_ca.certificate().to_owned(),
-                service_account_key: pki.service_account_key.clone(),
-                static_tokens: Vec::new(),
-            };
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let tls = rustls::ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .expect("versions")
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth();
-            let store = Store::open(&dir.path().join("store")).expect("a store");
-            let server = ApiServer::open(store, config, Kubelets::new(Arc::new(Direct), Arc::new(tls))).await;
-            server.expect("a server").transport(User::new("fuzz", &["system:masters"]))
+        let (transport, lab) = runtime.block_on(async {
+            let lab = Lab::below(Path::new("/dev/shm")).await.expect("a server");
+            (lab.transport(), lab)
         });
-        let server = Server { _dir: dir, runtime, transport };
+        let server = Server { _lab: lab, runtime, transport };
         let account = br#"{"metadata":{"name":"default"}}"#;
         server.send(Method::POST, "/api/v1/namespaces/default/serviceaccounts", FORMS[0], account);
         let object = br#"{"metadata":{"name":"x","labels":{"a":"1"}},"data":{"k":"v"},

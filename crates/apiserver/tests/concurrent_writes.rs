@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // a test fails loudly
 
-mod lab;
-
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Service};
-use lab::Lab;
 use serde_json::json;
 use trireme_client::Patch;
+use trireme_lab::Lab;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn patches_of_one_object_without_a_version_all_succeed() {
-    let lab = Lab::new().await;
+    let lab = Lab::new().await.unwrap();
     let maps = lab.admin().namespaced::<ConfigMap>("default");
     maps.create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}})).await.unwrap();
     let patch = |n: usize| Patch::Merge(json!({"data": {format!("k{n}"): "v"}}));
@@ -25,7 +23,7 @@ async fn patches_of_one_object_without_a_version_all_succeed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_never_share_an_address() {
-    let lab = Lab::new().await;
+    let lab = Lab::new().await.unwrap();
     let services = lab.admin().namespaced::<Service>("default");
     let made: Vec<_> = (0..64)
         .map(|n| {
@@ -43,7 +41,7 @@ async fn services_never_share_an_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_holds_under_a_rush() {
-    let lab = Lab::new().await;
+    let lab = Lab::new().await.unwrap();
     let client = lab.admin();
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"},
                        "spec": {"hard": {"configmaps": "10"}}});

@@ -10,17 +10,14 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use trireme_apiserver::kubelet::{Direct, Kubelets};
-use trireme_apiserver::{ApiServer, User};
+use trireme_apiserver::User;
 use trireme_client::{Client, Selection, WatchEvent};
 use trireme_cri::image_service_server::ImageServiceServer;
 use trireme_cri::runtime_service_server::RuntimeServiceServer;
 use trireme_node::{Cri, Node, NodeConfig};
-use trireme_pki::{ClusterPki, ServingNames};
 use trireme_runtime::images::{BuildEntry, BuildRequest, BuildSource, ImageError, Images, ImagesOptions, RunConfig};
 use trireme_runtime::{Config, Runtime, SandboxAttach, SandboxLink, SandboxNetwork, Services, ShimCommand};
 use trireme_schema::{Value, json};
-use trireme_store::Store;
 
 /// The image of all pods.
 pub const IMAGE: &str = "test.local/busybox:1";
@@ -48,7 +45,7 @@ impl SandboxNetwork for NoNetwork {
 pub struct Lab {
     dir: tempfile::TempDir,
     pub client: Client,
-    server: Arc<ApiServer>,
+    control: trireme_lab::Lab,
     runtime: Option<(Arc<Runtime>, tokio::task::JoinHandle<()>)>,
     node: Option<Node>,
     stop: CancellationToken,
@@ -61,31 +58,9 @@ fn cgroup() -> String {
 impl Lab {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let names = ServingNames { names: vec!["localhost".into()], addresses: Vec::new() };
-        let pki = ClusterPki::open(&dir.path().join("pki"), &names).unwrap();
-        let store = Store::open(&dir.path().join("store")).unwrap();
-        let config = trireme_apiserver::Config {
-            service_ranges: vec!["10.253.0.0/24".parse().unwrap()],
-            advertise_address: "127.0.0.1".parse().unwrap(),
-            advertise_port: 1,
-            cluster_domain: "cluster.local".into(),
-            version: "v1.36.0".into(),
-            client_ca: pki.client_ca.certificate().to_owned(),
-            server_ca: pki.server_ca.certificate().to_owned(),
-            service_account_key: pki.service_account_key.clone(),
-            static_tokens: Vec::new(),
-        };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(tls));
-        let server = ApiServer::open(store, config, kubelets).await.unwrap();
-        let admin = User::new("admin", &["system:masters"]);
-        let client = Client::new(Arc::new(server.transport(admin)), "test");
-        let mut lab = Self { dir, client, server, runtime: None, node: None, stop: CancellationToken::new() };
+        let control = trireme_lab::Lab::new().await.unwrap();
+        let client = control.admin();
+        let mut lab = Self { dir, client, control, runtime: None, node: None, stop: CancellationToken::new() };
         lab.build_image().await;
         lab.start().await;
         lab.create("serviceaccounts", r#"{"kind":"ServiceAccount","apiVersion":"v1","metadata":{"name":"default"}}"#)
@@ -159,7 +134,7 @@ impl Lab {
             cgroup: cgroup(),
         };
         let user = User::new("system:node:n", &["system:nodes", "system:masters"]);
-        let client = Client::new(Arc::new(self.server.transport(user)), "kubelet");
+        let client = Client::new(Arc::new(self.control.server.transport(user)), "kubelet");
         let cri = Cri::connect(&socket).await.unwrap();
         self.node = Some(Node::start(config, client, cri, self.stop.clone()).await.unwrap());
     }

@@ -1,0 +1,93 @@
+//! An API server on a directory of its own, and clients of it in the same process.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use trireme_apiserver::kubelet::{Direct, Kubelets};
+use trireme_apiserver::{ApiServer, Config, InProcess, User, listener};
+use trireme_client::Client;
+use trireme_pki::{ClusterPki, ServingNames, certificates};
+use trireme_store::Store;
+
+/// The token by which a request over TLS is the administrator's.
+pub const TOKEN: &str = "lab";
+
+/// A server, without controllers and nodes, and what it lives in.
+pub struct Lab {
+    /// The server.
+    pub server: Arc<ApiServer>,
+    pki: ClusterPki,
+    _dir: TempDir,
+}
+
+impl Lab {
+    /// Starts a server below the system's temporary directory.
+    ///
+    /// # Errors
+    /// When files cannot be made or the server does not start.
+    pub async fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Self::below(&std::env::temp_dir()).await
+    }
+
+    /// Starts a server in a new directory below one that is there.
+    ///
+    /// # Errors
+    /// When files cannot be made or the server does not start.
+    pub async fn below(parent: &Path) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let dir = tempfile::tempdir_in(parent)?;
+        let names = ServingNames { names: vec!["localhost".into()], addresses: vec![[127, 0, 0, 1].into()] };
+        let pki = ClusterPki::open(&dir.path().join("pki"), &names)?;
+        // Addresses, domain and version of the server that `shared/vectors` was recorded from.
+        let config = Config {
+            service_ranges: vec!["10.96.0.0/16".parse()?],
+            advertise_address: [192, 0, 2, 1].into(),
+            advertise_port: 6443,
+            cluster_domain: "cluster.local".into(),
+            version: "v1.36.2".into(),
+            client_ca: pki.client_ca.certificate().to_owned(),
+            server_ca: pki.server_ca.certificate().to_owned(),
+            service_account_key: pki.service_account_key.clone(),
+            static_tokens: vec![(TOKEN.into(), admin())],
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(tls));
+        let server = ApiServer::open(Store::open(&dir.path().join("store"))?, config, kubelets).await?;
+        Ok(Self { server, pki, _dir: dir })
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Client {
+        Client::new(Arc::new(self.transport()), "lab")
+    }
+
+    /// How the administrator's requests reach the server.
+    pub fn transport(&self) -> InProcess {
+        self.server.transport(admin())
+    }
+
+    /// Serves TLS until `stop`.
+    ///
+    /// # Errors
+    /// When the keys cannot be used.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let clients = certificates(self.pki.client_ca.certificate(), "the client CA")?;
+        let tls = listener::tls(self.pki.serving.chain()?, self.pki.serving.private_key()?, &clients)?;
+        listener::serve(self.server.clone(), listener, tls, stop).await;
+        Ok(())
+    }
+}
+
+fn admin() -> User {
+    User::new("oracle-admin", &["system:masters"])
+}
