@@ -39,7 +39,6 @@ mod strategy;
 mod subresources;
 mod table;
 mod user;
-mod validation;
 mod watching;
 
 pub use authn::Credentials;

@@ -7,12 +7,12 @@ use crate::managed;
 use crate::server::ApiServer;
 use crate::strategy;
 use crate::user::User;
-use crate::validation;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-use trireme_schema::{Map, Status, Value, field, time};
+use trireme_schema::{Map, Status, Value, time};
 use trireme_store::{CommitError, Record, Template, Txn};
+use trireme_validation::Subject;
 
 /// How a write is to be done.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +60,8 @@ pub struct Written {
     pub bytes: Bytes,
     /// It was made, not changed.
     pub created: bool,
+    /// What the client is told besides.
+    pub warnings: Vec<String>,
 }
 
 /// What a deletion came to.
@@ -96,6 +98,27 @@ impl Target {
 
     fn not_found(&self) -> Status {
         Status::not_found(self.group(), self.served.plural(), &self.name)
+    }
+
+    /// Checks an object that is to be stored in the place of `old`; gives warnings.
+    fn check(&self, new: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
+        let served = &self.served;
+        let subject = Subject {
+            group: served.group(),
+            version: &served.resource.gv.version,
+            kind: served.kind(),
+            id: served.id,
+            namespaced: served.resource.namespaced,
+            subresource: &self.subresource,
+            new,
+            old,
+        };
+        let errors = trireme_validation::validate(&subject);
+        if errors.is_empty() {
+            return Ok(trireme_validation::warnings(&subject));
+        }
+        let name = new.str_at(&["metadata", "name"]);
+        Err(Status::invalid(served.group(), served.kind(), name, &errors))
     }
 
     fn modified(&self) -> Status {
@@ -169,10 +192,7 @@ impl ApiServer {
         strategy::allocate(self, target, &mut object, None)?;
         let name = object.str_at(&["metadata", "name"]).to_owned();
         managed::written(served, &target.subresource, None, &mut object, &options.field_manager);
-        let errors = validation::create(self, served, &object);
-        if !errors.is_empty() {
-            return Err(Status::invalid(target.group(), served.kind(), &name, &errors));
-        }
+        let warnings = target.check(&object, None)?;
         admission::validate(&attributes, &object, None).await?;
         let template = self.template(served, &mut object);
         if options.dry_run {
@@ -180,12 +200,12 @@ impl ApiServer {
                 return Err(Status::already_exists(target.group(), served.plural(), &name));
             }
             object.remove_at(&["metadata", "resourceVersion"]);
-            return Ok(Written { bytes: served.write(&object).into(), created: true });
+            return Ok(Written { bytes: served.write(&object).into(), created: true, warnings });
         }
         let txn = Txn::create(served.key(&target.namespace, &name), template);
         let txn = if served.kind() == "Event" { txn.expiring(self.event_expiry()) } else { txn };
         match self.store.commit(txn).await {
-            Ok(done) => Ok(Written { bytes: self.written(served, &done.records), created: true }),
+            Ok(done) => Ok(Written { bytes: self.written(served, &done.records), created: true, warnings }),
             Err(CommitError::Conflict { .. }) => Err(Status::already_exists(target.group(), served.plural(), &name)),
             Err(error) => Err(refused(error)),
         }
@@ -247,18 +267,15 @@ impl ApiServer {
             let _turn = self.turn(target, Operation::Update).await;
             strategy::allocate(self, target, &mut new, Some(&old))?;
             managed::written(served, &target.subresource, Some(&old), &mut new, &options.field_manager);
-            let errors = validation::update(self, served, &target.subresource, &old, &new);
-            if !errors.is_empty() {
-                return Err(Status::invalid(target.group(), served.kind(), &target.name, &errors));
-            }
+            let warnings = target.check(&new, Some(&old))?;
             admission::validate(&attributes, &new, Some(&old)).await?;
             new.set_at(&["metadata", "resourceVersion"], record.mod_revision.to_string());
             if managed::same_but_for_times(&old, &new) {
-                return Ok(Written { bytes: self.present(served, &record), created: false });
+                return Ok(Written { bytes: self.present(served, &record), created: false, warnings });
             }
             let gone = is_finished(&new);
             if options.dry_run {
-                return Ok(Written { bytes: served.write(&new).into(), created: false });
+                return Ok(Written { bytes: served.write(&new).into(), created: false, warnings });
             }
             let template = self.template(served, &mut new);
             let txn = if gone {
@@ -271,7 +288,9 @@ impl ApiServer {
                 }
             };
             match self.store.commit(txn).await {
-                Ok(done) => return Ok(Written { bytes: self.written(served, &done.records), created: false }),
+                Ok(done) => {
+                    return Ok(Written { bytes: self.written(served, &done.records), created: false, warnings });
+                }
                 Err(CommitError::Conflict { current, .. }) if asked.is_empty() => self.see(current).await,
                 Err(CommitError::Conflict { .. }) => return Err(target.modified()),
                 Err(error) => return Err(refused(error)),
@@ -476,9 +495,4 @@ fn mark_deleted(served: &Served, object: &mut Value, options: &DeleteOptions) ->
 
 fn finalizer_list(meta: &mut Map) -> Vec<Value> {
     meta.get("finalizers").and_then(Value::as_array).map(<[Value]>::to_vec).unwrap_or_default()
-}
-
-/// The error for a name that is missing.
-pub(crate) fn name_required() -> field::Error {
-    field::Error::required(&field::Path::new("metadata.name"), "name or generateName is required")
 }

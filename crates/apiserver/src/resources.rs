@@ -109,7 +109,7 @@ pub async fn answer(
             let options = write_options(query, &headers)?;
             let written = server.create(&target, object.value, &options).await?;
             let response = show(server, &target, 201, written.bytes, query, wanted)?;
-            Ok(with_warnings(response, &object.warnings))
+            Ok(with_warnings(with_warnings(response, &object.warnings), &written.warnings))
         }
         "update" => {
             let headers = request.headers().clone();
@@ -127,7 +127,7 @@ pub async fn answer(
             };
             let response =
                 show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
-            Ok(with_warnings(response, &object.warnings))
+            Ok(with_warnings(with_warnings(response, &object.warnings), &written.warnings))
         }
         "patch" => {
             let headers = request.headers().clone();
@@ -135,7 +135,7 @@ pub async fn answer(
             let (written, warnings) = patched(server, &target, &bytes, &headers, query).await?;
             let response =
                 show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
-            Ok(with_warnings(response, &warnings))
+            Ok(with_warnings(with_warnings(response, &warnings), &written.warnings))
         }
         "delete" => {
             let headers = request.headers().clone();

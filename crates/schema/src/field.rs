@@ -103,15 +103,27 @@ pub struct Error {
     pub kind: ErrorKind,
     /// Where.
     pub field: String,
-    /// The value, for the kinds that show it.
-    pub value: Value,
+    /// The value as messages show it, for the kinds that do; empty for the others.
+    pub shown: String,
     /// In words.
     pub detail: String,
 }
 
 impl Error {
     fn new(kind: ErrorKind, field: &Path, value: Value, detail: impl Into<String>) -> Self {
-        Self { kind, field: field.to_string(), value, detail: detail.into() }
+        let shown = match (kind, value) {
+            (ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal, _) => String::new(),
+            (_, Value::String(text)) => quote(&text),
+            (_, other) => json::to_string(&other),
+        };
+        Self { kind, field: field.to_string(), shown, detail: detail.into() }
+    }
+
+    /// The same, with its value shown another way (such as a struct, whose members have an order).
+    #[must_use]
+    pub fn showing(mut self, shown: impl Into<String>) -> Self {
+        self.shown = shown.into();
+        self
     }
 
     /// Must be given.
@@ -166,13 +178,7 @@ impl Error {
     /// The message without the path, as a cause in a Status has it.
     pub fn body(&self) -> String {
         let words = self.kind.words();
-        let shown = match self.kind {
-            ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal => words.to_owned(),
-            _ => match &self.value {
-                Value::String(text) => format!("{words}: {}", quote(text)),
-                other => format!("{words}: {}", json::to_string(other)),
-            },
-        };
+        let shown = if self.shown.is_empty() { words.to_owned() } else { format!("{words}: {}", self.shown) };
         if self.detail.is_empty() { shown } else { format!("{shown}: {}", self.detail) }
     }
 }

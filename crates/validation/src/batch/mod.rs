@@ -1,0 +1,5 @@
+//! The group `batch`.
+
+use crate::rules::Registry;
+
+pub(crate) fn register(_registry: &mut Registry) {}
