@@ -32,6 +32,7 @@ mod patch;
 mod registry;
 pub mod request;
 mod resources;
+mod retries;
 mod reviews;
 mod selection;
 mod server;

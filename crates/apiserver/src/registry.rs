@@ -10,6 +10,7 @@ use crate::user::User;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::MutexGuard;
 use trireme_schema::{Map, Status, Value, time};
 use trireme_store::{CommitError, Record, Template, Txn};
 use trireme_validation::Subject;
@@ -243,6 +244,7 @@ impl ApiServer {
     pub async fn update(&self, target: &Target, change: Change<'_>, options: &WriteOptions) -> Result<Written, Status> {
         let served = &target.served;
         let key = served.key(&target.namespace, &target.name);
+        let mut line = None;
         for _ in 0..ATTEMPTS {
             let record = self.store.get(&key).ok_or_else(|| target.not_found())?;
             let old = self.old_value(served, &record);
@@ -264,7 +266,7 @@ impl ApiServer {
             let mut attributes = Attributes::new(self, target, Operation::Update);
             strategy::prepare_update(target, &old, &mut new);
             admission::mutate(&mut attributes, &mut new, Some(&old)).await?;
-            let _turn = self.turn(target, Operation::Update).await;
+            let turn = self.turn(target, Operation::Update).await;
             strategy::allocate(self, target, &mut new, Some(&old))?;
             managed::written(served, &target.subresource, Some(&old), &mut new, &options.field_manager);
             let warnings = target.check(&new, Some(&old))?;
@@ -287,11 +289,14 @@ impl ApiServer {
                     None => txn,
                 }
             };
-            match self.store.commit(txn).await {
+            let committed = self.store.commit(txn).await;
+            // Nobody waits in line for his retry while he keeps others from counting.
+            drop(turn);
+            match committed {
                 Ok(done) => {
                     return Ok(Written { bytes: self.written(served, &done.records), created: false, warnings });
                 }
-                Err(CommitError::Conflict { current, .. }) if asked.is_empty() => self.see(current).await,
+                Err(CommitError::Conflict { current, .. }) if asked.is_empty() => self.lost(&key, &mut line, current).await,
                 Err(CommitError::Conflict { .. }) => return Err(target.modified()),
                 Err(error) => return Err(refused(error)),
             }
@@ -316,10 +321,14 @@ impl ApiServer {
         snapshot.range(&quotas.prefix(namespace), None).next().is_some()
     }
 
-    /// Waits until what was in the way of a write can be read: it is ordered already, but not on disk yet.
-    async fn see(&self, current: Option<Arc<Record>>) {
+    /// Somebody else's write was faster: waits in line with the others that lost, and until what was in the way can be
+    /// read (it is ordered already, but not on disk yet).
+    async fn lost<'a>(&'a self, key: &str, line: &mut Option<MutexGuard<'a, ()>>, current: Option<Arc<Record>>) {
         const PATIENCE: Duration = Duration::from_secs(1);
         let revision = current.map_or_else(|| self.store.revision() + 1, |record| record.mod_revision);
+        if line.is_none() {
+            *line = Some(self.retries.turn(key).await);
+        }
         self.store.wait_for(revision, PATIENCE).await;
     }
 
@@ -337,6 +346,7 @@ impl ApiServer {
     pub async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Deleted, Status> {
         let served = &target.served;
         let key = served.key(&target.namespace, &target.name);
+        let mut line = None;
         for _ in 0..ATTEMPTS {
             let record = self.store.get(&key).ok_or_else(|| target.not_found())?;
             let old = self.old_value(served, &record);
@@ -371,7 +381,7 @@ impl ApiServer {
             };
             match self.store.commit(txn).await {
                 Ok(done) => return Ok(Deleted { bytes: self.written(served, &done.records), gone, uid }),
-                Err(CommitError::Conflict { current, .. }) => self.see(current).await,
+                Err(CommitError::Conflict { current, .. }) => self.lost(&key, &mut line, current).await,
                 Err(error) => return Err(refused(error)),
             }
         }

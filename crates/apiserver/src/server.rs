@@ -12,6 +12,7 @@ use crate::media::Wanted;
 use crate::metrics::Metrics;
 use crate::request::{Query, RequestInfo};
 use crate::resources;
+use crate::retries::Retries;
 use crate::user::User;
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -59,6 +60,7 @@ pub struct ApiServer {
     pub(crate) authenticator: Authenticator,
     /// Held by a write that counts what there is, until it is done.
     pub(crate) turns: tokio::sync::Mutex<()>,
+    pub(crate) retries: Retries,
     pub(crate) metrics: Metrics,
     pub(crate) kubelets: Kubelets,
     pub(crate) documents: discovery::Documents,
@@ -79,6 +81,7 @@ impl ApiServer {
             catalogue,
             authenticator,
             turns: tokio::sync::Mutex::new(()),
+            retries: Retries::default(),
             metrics: Metrics::default(),
             kubelets,
             documents,
