@@ -296,7 +296,9 @@ impl ApiServer {
                 Ok(done) => {
                     return Ok(Written { bytes: self.written(served, &done.records), created: false, warnings });
                 }
-                Err(CommitError::Conflict { current, .. }) if asked.is_empty() => self.lost(&key, &mut line, current).await,
+                Err(CommitError::Conflict { current, .. }) if asked.is_empty() => {
+                    self.lost(&key, &mut line, current).await
+                }
                 Err(CommitError::Conflict { .. }) => return Err(target.modified()),
                 Err(error) => return Err(refused(error)),
             }
