@@ -56,7 +56,7 @@ pub(crate) async fn ensure(server: &ApiServer) -> Result<(), Status> {
 }
 
 async fn create(server: &ApiServer, group: &str, plural: &str, namespace: &str, object: Value) -> Result<(), Status> {
-    let Some(served) = server.catalogue.any_version(group, plural) else { return Ok(()) };
+    let Some(served) = server.catalogue.stored(group, plural) else { return Ok(()) };
     let name = object.str_at(&["metadata", "name"]);
     if server.store.get(&served.key(namespace, name)).is_some() {
         return Ok(());
@@ -237,7 +237,7 @@ async fn kubernetes_service(server: &ApiServer) -> Result<(), Status> {
 /// Creates an object in `default`, or brings it up to date: the server may have moved.
 async fn replace(server: &ApiServer, group: &str, plural: &str, object: Value) -> Result<(), Status> {
     let name = object.str_at(&["metadata", "name"]).to_owned();
-    let Some(served) = server.catalogue.any_version(group, plural) else { return Ok(()) };
+    let Some(served) = server.catalogue.stored(group, plural) else { return Ok(()) };
     if server.store.get(&served.key("default", &name)).is_none() {
         return create(server, group, plural, "default", object).await;
     }

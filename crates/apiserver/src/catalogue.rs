@@ -1,5 +1,6 @@
 //! What is served: resources by group, version and name.
 
+use crate::convert::{self, Conversion};
 use std::collections::BTreeMap;
 use trireme_schema::{GroupVersion, Resource, Schema, StructId, Value, builtin, decode, encode};
 
@@ -12,8 +13,8 @@ pub struct Served {
     pub id: StructId,
     /// The store's topic.
     pub topic: String,
-    /// The version in which objects are stored, when it is another.
-    pub stored_as: Option<GroupVersion>,
+    /// How objects come from what is stored, when it is another version.
+    pub(crate) conversion: Option<&'static Conversion>,
     /// `{"kind":"Pod","apiVersion":"v1"`: how each stored object begins.
     pub head: String,
 }
@@ -85,33 +86,23 @@ pub struct Catalogue {
     by_name: BTreeMap<(GroupVersion, String), std::sync::Arc<Served>>,
 }
 
-/// Groups whose several versions are served in the order of preference.
-const NOT_STORED: &[(&str, &str, &str)] = &[("events.k8s.io", "events", "")];
-
 impl Catalogue {
     /// The built-in API.
     pub fn builtin() -> Self {
         let schema = builtin();
         let mut by_name = BTreeMap::new();
         for resource in schema.resources().iter().filter(|r| r.served) {
-            // autoscaling/v1's autoscalers are v2's in other words; see ARCHITECTURE.md on versions.
-            if resource.gv.group == "autoscaling" && resource.gv.version == "v1" {
-                continue;
-            }
             let Some(id) = schema.kind(&resource.gv, &resource.kind) else { continue };
-            let stored =
-                NOT_STORED.iter().find(|(group, plural, _)| *group == resource.gv.group && *plural == resource.plural);
-            let topic_group = stored.map_or(resource.gv.group.as_str(), |(_, _, group)| group);
+            let conversion = convert::of(&resource.gv, &resource.plural);
+            let topic_group = conversion.map_or(resource.gv.group.as_str(), |c| c.stored()[0]);
             let topic = if topic_group.is_empty() {
                 resource.plural.clone()
             } else {
                 format!("{}.{topic_group}", resource.plural)
             };
-            let stored_as =
-                stored.map(|(_, _, group)| GroupVersion { group: (*group).to_owned(), version: "v1".to_owned() });
             let head = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\"", resource.kind, resource.gv);
             let key = (resource.gv.clone(), resource.plural.clone());
-            let served = Served { resource: resource.clone(), id, topic, stored_as, head };
+            let served = Served { resource: resource.clone(), id, topic, conversion, head };
             by_name.insert(key, std::sync::Arc::new(served));
         }
         Self { by_name }
@@ -123,9 +114,10 @@ impl Catalogue {
         self.by_name.get(&(gv, plural.to_owned()))
     }
 
-    /// A resource of a group in any version.
-    pub fn any_version(&self, group: &str, plural: &str) -> Option<&std::sync::Arc<Served>> {
-        self.by_name.values().find(|s| s.resource.gv.group == group && s.resource.plural == plural)
+    /// A resource of a group in the version in which it is stored.
+    pub fn stored(&self, group: &str, plural: &str) -> Option<&std::sync::Arc<Served>> {
+        let of = |s: &&std::sync::Arc<Served>| s.resource.gv.group == group && s.resource.plural == plural;
+        self.by_name.values().filter(of).find(|s| s.conversion.is_none())
     }
 
     /// Whether a group and version is served.

@@ -1,53 +1,147 @@
-//! Events: one stored object, served as core/v1 and events.k8s.io/v1.
+//! Resources that are served in another version than they are stored in.
 
-use trireme_schema::{Value, builtin, decode, encode, json};
+mod autoscaling;
+mod events;
+
+pub(crate) use autoscaling::has_metrics;
+
+use crate::catalogue::Served;
+use std::borrow::Cow;
+use trireme_schema::{GroupVersion, StructId, Value, builtin, decode, encode, json};
 use trireme_store::Record;
 
-/// core/v1 name, events.k8s.io/v1 name.
-const NAMES: &[(&str, &str)] = &[
-    ("involvedObject", "regarding"),
-    ("message", "note"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-    ("reportingComponent", "reportingController"),
+/// A version that is served and not stored.
+pub(crate) struct Conversion {
+    /// What is served: group, version, plural.
+    served: [&'static str; 3],
+    /// What is stored: group, version, plural.
+    stored: [&'static str; 3],
+    /// Their kind.
+    kind: &'static str,
+    /// Whether rules and columns are about the stored form, so that errors name its fields.
+    pub through_stored: bool,
+    up: fn(Value) -> Value,
+    down: fn(Value) -> Value,
+}
+
+static ALL: [Conversion; 2] = [
+    Conversion {
+        served: ["events.k8s.io", "v1", "events"],
+        stored: ["", "v1", "events"],
+        kind: "Event",
+        through_stored: false,
+        up: events::to_core,
+        down: events::from_core,
+    },
+    Conversion {
+        served: ["autoscaling", "v1", "horizontalpodautoscalers"],
+        stored: ["autoscaling", "v2", "horizontalpodautoscalers"],
+        kind: "HorizontalPodAutoscaler",
+        through_stored: true,
+        up: autoscaling::to_v2,
+        down: autoscaling::to_v1,
+    },
 ];
 
-fn renamed(mut value: Value, to_core: bool) -> Value {
-    let Some(map) = value.as_object_mut() else { return value };
-    for (core, events) in NAMES {
-        let (from, to) = if to_core { (events, core) } else { (core, events) };
-        if let Some(field) = map.remove(from) {
-            map.insert(*to, field);
-        }
-    }
-    map.insert("apiVersion", if to_core { "v1" } else { "events.k8s.io/v1" });
-    value
+/// How a resource comes from what is stored, if it is not stored as it is served.
+pub(crate) fn of(gv: &GroupVersion, plural: &str) -> Option<&'static Conversion> {
+    ALL.iter().find(|c| c.served == [gv.group.as_str(), gv.version.as_str(), plural])
 }
 
-fn write(name: &str, value: Value) -> Vec<u8> {
-    let schema = builtin();
-    let Some(id) = schema.type_named(name) else { return json::to_vec(&value) };
-    match decode::decode(schema, id, value) {
+/// An object in the form that rules and columns are about.
+pub(crate) fn meant<'a>(served: &Served, object: &'a Value) -> Cow<'a, Value> {
+    match served.conversion.filter(|c| c.through_stored) {
+        Some(conversion) => Cow::Owned(conversion.to_stored(object)),
+        None => Cow::Borrowed(object),
+    }
+}
+
+/// The version and type of that form.
+pub(crate) fn meant_type(served: &Served) -> (&str, StructId) {
+    let through = served.conversion.filter(|c| c.through_stored);
+    let stored = through.and_then(|c| Some((c.stored[1], builtin().kind(&version(c.stored), c.kind)?)));
+    stored.unwrap_or((&served.resource.gv.version, served.id))
+}
+
+impl std::fmt::Debug for Conversion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} stored as {:?}", self.served, self.stored)
+    }
+}
+
+impl Conversion {
+    /// The stored resource: group, version, plural.
+    pub fn stored(&self) -> [&'static str; 3] {
+        self.stored
+    }
+
+    /// The stored form of a served object, with its defaults.
+    pub fn to_stored(&self, value: &Value) -> Value {
+        self.convert(self.stored, self.up, value.clone())
+    }
+
+    /// The served form of a stored object.
+    pub fn to_served(&self, value: Value) -> Value {
+        self.convert(self.served, self.down, value)
+    }
+
+    /// The bytes of a stored object in the version that is served.
+    pub fn present(&self, record: &Record) -> Vec<u8> {
+        self.write(self.served, &self.to_served(json::parse(&record.value).unwrap_or_default()))
+    }
+
+    /// The bytes that are stored for a served object.
+    pub fn store(&self, value: &Value) -> Vec<u8> {
+        self.write(self.stored, &self.to_stored(value))
+    }
+
+    fn convert(&self, to: [&str; 3], with: fn(Value) -> Value, value: Value) -> Value {
+        let gv = version(to);
+        let Some(id) = builtin().kind(&gv, self.kind) else { return value };
+        let mut value = with(value);
+        value.set_at(&["apiVersion"], gv.to_string());
         // An empty resourceVersion is the hole for the revision; decoding would drop it.
-        Ok(decoded) => {
-            let mut value = decoded.value;
-            if value.at(&["metadata", "resourceVersion"]).is_none() {
-                value.set_at(&["metadata", "resourceVersion"], "");
-            }
-            encode::to_vec(schema, id, &value)
+        let hole = value.at(&["metadata", "resourceVersion"]).and_then(Value::as_str) == Some("");
+        let mut value = decode::decode(builtin(), id, value).map(|d| d.value).unwrap_or_default();
+        crate::defaults::apply(id, &mut value);
+        if hole {
+            value.set_at(&["metadata", "resourceVersion"], "");
         }
-        Err(_) => Vec::new(),
+        value
+    }
+
+    fn write(&self, place: [&str; 3], value: &Value) -> Vec<u8> {
+        let schema = builtin();
+        match schema.kind(&version(place), self.kind) {
+            Some(id) => encode::to_vec(schema, id, value),
+            None => json::to_vec(value),
+        }
     }
 }
 
-/// The stored form of an object.
-pub(crate) fn to_stored(value: &Value) -> Vec<u8> {
-    write("core.v1.Event", renamed(value.clone(), true))
+fn version([group, version, _]: [&str; 3]) -> GroupVersion {
+    GroupVersion { group: group.to_owned(), version: version.to_owned() }
 }
 
-/// The served form of a stored object.
-pub(crate) fn from_stored(record: &Record) -> Vec<u8> {
-    write("events.v1.Event", renamed(json::parse(&record.value).unwrap_or_default(), false))
+/// Moves a field under another name, if it is there.
+fn rename(value: &mut Value, from: &str, to: &str) {
+    if let Some(map) = value.as_object_mut()
+        && let Some(field) = map.remove(from)
+    {
+        map.insert(to, field);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_conversion_names_kinds_that_there_are() {
+        for conversion in &ALL {
+            for place in [conversion.served, conversion.stored] {
+                assert!(builtin().kind(&version(place), conversion.kind).is_some(), "{conversion:?}");
+            }
+        }
+    }
 }

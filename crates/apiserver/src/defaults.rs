@@ -1,5 +1,6 @@
 //! Values of fields that were not given: a table, and rules for what depends on other fields.
 
+use crate::convert;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use trireme_schema::{Map, Quantity, Schema, StructId, Type, Value, builtin, json};
@@ -111,6 +112,11 @@ fn rules(package: &str, name: &str, map: &mut Map) {
         }
         ("rbac.v1", "Subject") if map.get("apiGroup").is_none() && matches!(map.str("kind"), "User" | "Group") => {
             map.insert("apiGroup", "rbac.authorization.k8s.io");
+        }
+        ("autoscaling.v1", "HorizontalPodAutoscaler") => {
+            if !convert::has_metrics(map.get("metadata").and_then(|m| m.get("annotations"))) {
+                or(map.object("spec"), "targetCPUUtilizationPercentage", 80);
+            }
         }
         ("autoscaling.v2", "HorizontalPodAutoscalerSpec") => {
             let none = map.get("metrics").and_then(Value::as_array).is_none_or(<[Value]>::is_empty);

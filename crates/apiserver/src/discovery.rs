@@ -130,8 +130,9 @@ fn group_value(name: &str, versions: &[String]) -> Value {
 /// The hash by which clients see where objects of several resources are stored together.
 fn storage_hash(served: &Served) -> String {
     use base64::Engine as _;
-    let gv = served.stored_as.as_ref().unwrap_or(&served.resource.gv);
-    let text = format!("{}/{}/{}", gv.group, gv.version, served.kind());
+    let gv = &served.resource.gv;
+    let [group, version, _] = served.conversion.map_or([&gv.group, &gv.version, ""], |c| c.stored());
+    let text = format!("{group}/{version}/{}", served.kind());
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }

@@ -104,15 +104,17 @@ impl Target {
     /// Checks an object that is to be stored in the place of `old`; gives warnings.
     fn check(&self, new: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
         let served = &self.served;
+        let (version, id) = convert::meant_type(served);
+        let (meant, meant_old) = (convert::meant(served, new), old.map(|old| convert::meant(served, old)));
         let subject = Subject {
             group: served.group(),
-            version: &served.resource.gv.version,
+            version,
             kind: served.kind(),
-            id: served.id,
+            id,
             namespaced: served.resource.namespaced,
             subresource: &self.subresource,
-            new,
-            old,
+            new: &meant,
+            old: meant_old.as_deref(),
         };
         let errors = trireme_validation::validate(&subject);
         if errors.is_empty() {
@@ -139,22 +141,22 @@ impl ApiServer {
 
     /// An object's bytes in the version of its target.
     pub fn present(&self, served: &Served, record: &Record) -> Bytes {
-        match served.stored_as {
+        match served.conversion {
             None => record.value.clone(),
-            Some(_) => convert::from_stored(record).into(),
+            Some(conversion) => conversion.present(record).into(),
         }
     }
 
     /// An object read by its place; `None` when there is none.
     pub fn read(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        let served = self.catalogue.any_version(group, plural)?;
+        let served = self.catalogue.stored(group, plural)?;
         let record = self.store.get(&served.key(namespace, name))?;
         Some(served.read(&record.value))
     }
 
     /// All objects of a resource (in a namespace, unless that is empty).
     pub fn read_all(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
-        let Some(served) = self.catalogue.any_version(group, plural) else { return Vec::new() };
+        let Some(served) = self.catalogue.stored(group, plural) else { return Vec::new() };
         let snapshot = self.store.topic(&served.topic).snapshot();
         snapshot.range(&served.prefix(namespace), None).map(|r| served.read(&r.value)).collect()
     }
@@ -162,9 +164,9 @@ impl ApiServer {
     /// The value with a hole for its resourceVersion.
     fn template(&self, served: &Served, value: &mut Value) -> Template {
         value.set_at(&["metadata", "resourceVersion"], "");
-        let bytes = match served.stored_as {
+        let bytes = match served.conversion {
             None => served.write(value),
-            Some(_) => convert::to_stored(value),
+            Some(conversion) => conversion.store(value),
         };
         const MARK: &[u8] = b"\"resourceVersion\":\"";
         match bytes.windows(MARK.len()).position(|w| w == MARK) {
@@ -318,7 +320,7 @@ impl ApiServer {
     }
 
     fn has_quota(&self, namespace: &str) -> bool {
-        let Some(quotas) = self.catalogue.any_version("", "resourcequotas") else { return false };
+        let Some(quotas) = self.catalogue.stored("", "resourcequotas") else { return false };
         let snapshot = self.store.topic(&quotas.topic).snapshot();
         snapshot.range(&quotas.prefix(namespace), None).next().is_some()
     }
@@ -335,9 +337,9 @@ impl ApiServer {
     }
 
     fn old_value(&self, served: &Served, record: &Record) -> Value {
-        match served.stored_as {
+        match served.conversion {
             None => served.read(&record.value),
-            Some(_) => served.read(&convert::from_stored(record)),
+            Some(conversion) => served.read(&conversion.present(record)),
         }
     }
 

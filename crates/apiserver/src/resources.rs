@@ -474,7 +474,7 @@ async fn list_answer(
             let head = list_head(served, page.revision, &page.next, page.remaining);
             Ok(answer::typed(200, "application/json", list_stream(server, served, head, page.records)))
         }
-        Shape::Object if wanted.form == Form::Protobuf && served.stored_as.is_none() => {
+        Shape::Object if wanted.form == Form::Protobuf && served.conversion.is_none() => {
             let items = page.records.iter().map(|r| &*r.value);
             let list = binary::list(served, page_meta(&page), items).ok_or_else(|| Status::internal("no list type"))?;
             Ok(answer::typed(200, wanted.content_type(), answer::whole(list)))
@@ -605,7 +605,7 @@ fn watch_answer(watching: Watching, query: &Query, wanted: Wanted) -> Response<B
         async move {
             let item = watching.next().await?;
             let bytes = match (wanted.form, wanted.shape, item.stored()) {
-                (Form::Protobuf, Shape::Object, Some(record)) if served.stored_as.is_none() => {
+                (Form::Protobuf, Shape::Object, Some(record)) if served.conversion.is_none() => {
                     binary::event(item.kind(), &binary::object(&served, record))
                 }
                 _ => event_bytes(&served, &item, watching.object(&item), &query, wanted, first),

@@ -21,7 +21,6 @@ fn has_generation(group: &str, kind: &str) -> bool {
             | ("flowcontrol.apiserver.k8s.io", _)
             | ("scheduling.k8s.io", _)
             | ("discovery.k8s.io", _)
-            | ("autoscaling", "HorizontalPodAutoscaler")
     )
 }
 

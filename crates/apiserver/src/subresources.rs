@@ -197,7 +197,7 @@ async fn bind(
         let error = trireme_schema::field::Error::not_supported(&path, kind, &["", "Node"]);
         return Err(Status::invalid("", "Binding", &target.name, &[error]));
     }
-    let pods = server.catalogue.any_version("", "pods").ok_or_else(Status::no_such_path)?;
+    let pods = server.catalogue.stored("", "pods").ok_or_else(Status::no_such_path)?;
     let name = if target.name.is_empty() { binding.str_at(&["metadata", "name"]) } else { &target.name };
     let pod = Target { served: pods.clone(), name: name.to_owned(), subresource: "binding".into(), ..target.clone() };
     let uid = binding.str_at(&["metadata", "uid"]).to_owned();
@@ -307,7 +307,7 @@ async fn take_budget(server: &Arc<ApiServer>, target: &Target, pod: &Value, dry_
             ));
         }
     };
-    let served = server.catalogue.any_version("policy", "poddisruptionbudgets").ok_or_else(Status::no_such_path)?;
+    let served = server.catalogue.stored("policy", "poddisruptionbudgets").ok_or_else(Status::no_such_path)?;
     let name = budget.str_at(&["metadata", "name"]).to_owned();
     let budget_target =
         Target { served: served.clone(), name: name.clone(), subresource: "status".into(), ..target.clone() };

@@ -1,6 +1,9 @@
 //! Tables: the cells that `kubectl get` prints. Which columns a kind has, the schema says; here is what stands in them.
 
+mod autoscaler;
+
 use crate::catalogue::Served;
+use crate::convert;
 use crate::human;
 use trireme_schema::{Map, Value};
 
@@ -21,6 +24,7 @@ pub fn columns(served: &Served) -> Value {
 
 /// The cells of an object.
 pub fn cells(served: &Served, object: &Value) -> Vec<Value> {
+    let object = &*convert::meant(served, object);
     let of = |c: &trireme_schema::Column| match c.name.as_str() {
         "Name" if served.kind() != "Event" || c.format == "name" => object.str_at(&["metadata", "name"]).into(),
         "Age" => human::age(object.str_at(&["metadata", "creationTimestamp"])).into(),
@@ -181,6 +185,7 @@ fn cell(kind: &str, column: &str, o: &Value) -> Value {
             let target = |f| o.str_at(&["spec", "scaleTargetRef", f]);
             format!("{}/{}", target("kind"), target("name")).into()
         }
+        ("HorizontalPodAutoscaler", "Targets") => autoscaler::targets(o).into(),
         ("HorizontalPodAutoscaler", "MinPods") => {
             o.int_at(&["spec", "minReplicas"]).map_or("<unset>".into(), |n| n.to_string().into())
         }

@@ -134,7 +134,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 fn role_rules(server: &ApiServer, kind: &str, namespace: &str, name: &str) -> Option<Arc<Vec<Rule>>> {
     let (plural, namespace) = if kind == "ClusterRole" { ("clusterroles", "") } else { ("roles", namespace) };
-    let served = server.catalogue.any_version(GROUP, plural)?;
+    let served = server.catalogue.stored(GROUP, plural)?;
     let record = server.store.get(&served.key(namespace, name))?;
     Some(record.memo(|bytes| {
         let value = json::parse(bytes).unwrap_or_default();
@@ -145,7 +145,7 @@ fn role_rules(server: &ApiServer, kind: &str, namespace: &str, name: &str) -> Op
 /// Calls `visit` with the rules of each role that a user has, until it says that it has seen enough.
 fn visit(server: &ApiServer, user: &User, namespace: &str, mut enough: impl FnMut(&[Rule]) -> bool) {
     let mut bindings = |plural: &str, place: &str| {
-        let Some(served) = server.catalogue.any_version(GROUP, plural) else { return false };
+        let Some(served) = server.catalogue.stored(GROUP, plural) else { return false };
         let snapshot = server.store.topic(&served.topic).snapshot();
         snapshot.range(&served.prefix(place), None).any(|record| {
             let binding = record.memo(|bytes| Arc::new(Binding::read(&json::parse(bytes).unwrap_or_default())));
