@@ -113,10 +113,10 @@ fn rules(package: &str, name: &str, map: &mut Map) {
         ("rbac.v1", "Subject") if map.get("apiGroup").is_none() && matches!(map.str("kind"), "User" | "Group") => {
             map.insert("apiGroup", "rbac.authorization.k8s.io");
         }
-        ("autoscaling.v1", "HorizontalPodAutoscaler") => {
-            if !convert::has_metrics(map.get("metadata").and_then(|m| m.get("annotations"))) {
-                or(map.object("spec"), "targetCPUUtilizationPercentage", 80);
-            }
+        ("autoscaling.v1", "HorizontalPodAutoscaler")
+            if !convert::has_metrics(map.get("metadata").and_then(|m| m.get("annotations"))) =>
+        {
+            or(map.object("spec"), "targetCPUUtilizationPercentage", 80);
         }
         ("autoscaling.v2", "HorizontalPodAutoscalerSpec") => {
             let none = map.get("metrics").and_then(Value::as_array).is_none_or(<[Value]>::is_empty);
