@@ -81,6 +81,9 @@ pub enum Error {
         /// Who has it.
         holder: String,
     },
+    /// The runtime attaches pods itself, and was not asked to.
+    #[error("pod sandbox {0}: the container runtime attaches pods itself")]
+    AttachedElsewhere(String),
     /// A CNI plugin or its configuration failed.
     #[error(transparent)]
     Cni(#[from] crate::cni::CniError),

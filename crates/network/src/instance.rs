@@ -17,6 +17,9 @@ pub struct InstanceId(u32);
 #[error("instance id {0:?} is not eight hexadecimal digits")]
 pub struct InvalidInstanceId(String);
 
+/// What the names of bridges begin with.
+const BRIDGE: &str = "tbr";
+
 // === impl InstanceId ===
 
 impl InstanceId {
@@ -27,7 +30,12 @@ impl InstanceId {
 
     /// Name of the bridge that the node's pods hang on.
     pub fn bridge(&self) -> String {
-        format!("tbr{self}")
+        format!("{BRIDGE}{self}")
+    }
+
+    /// Whether a link is the bridge of some instance.
+    pub(crate) fn is_bridge(link: &str) -> bool {
+        link.strip_prefix(BRIDGE).is_some_and(|id| id.parse::<Self>().is_ok())
     }
 
     /// Name of the VXLAN link between nodes.
@@ -107,6 +115,15 @@ mod tests {
         for name in [id.bridge(), id.vxlan(), id.veth(0xfffff)] {
             assert!(name.len() <= 15, "{name}");
             assert!(name.contains("0a1b2c3d"));
+        }
+    }
+
+    #[test]
+    fn bridges_of_all_instances_are_known() {
+        let id: InstanceId = "0a1b2c3d".parse().unwrap();
+        assert!(InstanceId::is_bridge(&id.bridge()));
+        for other in [&id.vxlan(), "tbr", "tbr0", "cni0", "veth0a1b2c3d"] {
+            assert!(!InstanceId::is_bridge(other), "{other}");
         }
     }
 

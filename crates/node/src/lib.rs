@@ -20,6 +20,7 @@ mod machine;
 mod node;
 mod node_status;
 mod plan;
+mod pod_cidrs;
 mod pods;
 mod probe;
 mod pull_secrets;

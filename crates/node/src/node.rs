@@ -7,7 +7,7 @@ use crate::pods::Pods;
 use crate::runtime_state::RuntimeState;
 use crate::sources::Sources;
 use crate::worker::{Shared, Worker};
-use crate::{image_collection, lease, log_rotation, machine, register};
+use crate::{image_collection, lease, log_rotation, machine, pod_cidrs, register};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod, Service};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -96,6 +96,7 @@ impl Node {
             node: node.clone(),
             pods: Pods::default(),
         });
+        tasks.spawn(pod_cidrs::tell(node.clone(), shared.config.name.clone(), cri.clone(), stop.clone()));
         tasks.spawn(log_rotation::keep(cri.clone(), stop.clone()));
         tasks.spawn(image_collection::keep(shared.clone(), stop.clone()));
         let dirty: Arc<(Mutex<Vec<Key>>, Notify)> = Arc::default();

@@ -174,6 +174,9 @@ pub struct Node {
     /// CRI socket of a container runtime to use instead of Trireme's own
     #[arg(long, env = "TRIREME_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
     pub container_runtime_endpoint: Option<String>,
+    /// Where that runtime reads CNI configurations: one is written for it [default: it has its own]
+    #[arg(long, env = "TRIREME_CNI_CONF_DIR", value_name = "DIR", requires = "container_runtime_endpoint")]
+    pub cni_conf_dir: Option<PathBuf>,
     /// Mirrors and credentials of image registries
     #[arg(long, env = "TRIREME_PRIVATE_REGISTRY", value_name = "FILE", default_value = "/etc/trireme/registries.yaml")]
     pub private_registry: PathBuf,

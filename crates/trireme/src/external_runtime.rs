@@ -1,7 +1,7 @@
 //! Workloads in a container runtime that is not Trireme's own: found and stopped when Trireme does not run.
 
-use crate::Failure;
 use crate::instance::Instance;
+use crate::{Failure, cni_conf};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub async fn stop(instance: &Instance, cgroup: &str) -> Result<(), Failure> {
         }
     }
     remove_cgroups(Path::new("/sys/fs/cgroup"), cgroup);
-    Ok(())
+    Ok(cni_conf::remove(instance)?)
 }
 
 async fn remove_sandboxes(mut cri: Cri, pods: &Path) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ mod agent;
 mod cidr;
 mod cli;
 mod cluster_info;
+mod cni_conf;
 mod config;
 mod control_plane;
 mod demo;

@@ -3,7 +3,7 @@
 use crate::images::SOCKET;
 use crate::instance::Instance;
 use crate::life::Life;
-use crate::pod_network::{PodNetwork, PodNetworkConfig};
+use crate::pod_network::{PodNetwork, PodNetworkConfig, Pods};
 use crate::progress::Progress;
 use crate::shown::Shown;
 use crate::streamer::Embedded;
@@ -127,8 +127,11 @@ impl LocalNode {
         let name = name(args);
         let mut tasks = Vec::new();
         let network = PodNetwork::new(PodNetworkConfig {
-            instance: instance.id().parse()?,
-            dir: instance.path("run"),
+            instance: instance.clone(),
+            pods: match &args.container_runtime_endpoint {
+                None => Pods::Here,
+                Some(_) => Pods::Runtime { conf_dir: args.cni_conf_dir.clone() },
+            },
             node: (name.clone(), ip),
             cluster_cidr: cluster.cluster_cidr.parse()?,
             service_cidr: cluster.service_cidr.parse()?,
@@ -138,7 +141,7 @@ impl LocalNode {
             proxied: !cluster.disabled.iter().any(|part| part == "proxy"),
             answered: !cluster.disabled.iter().any(|part| part == "dns"),
             resolv_conf: args.resolv_conf.clone(),
-        });
+        })?;
         let keeper = network.clone().run(access.network, stop.clone());
         let life = life.clone();
         tasks.push(tokio::spawn(async move {

@@ -1,7 +1,8 @@
 //! The node's network: opened when the node has its addresses, then kept in step with services and nodes.
 
-use crate::Failure;
+use crate::instance::Instance;
 use crate::services::{self, Objects};
+use crate::{Failure, cni_conf};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
@@ -23,10 +24,10 @@ use trireme_schema::{Value, json};
 /// How a node's network is set up.
 #[derive(Clone, Debug)]
 pub struct PodNetworkConfig {
-    /// Names of links and tables are made of it.
-    pub instance: InstanceId,
-    /// Where state is kept.
-    pub dir: PathBuf,
+    /// Names of links and tables are made of it, and state is kept in its directory.
+    pub instance: Instance,
+    /// Who attaches pods.
+    pub pods: Pods,
     /// The node's name and address.
     pub node: (String, IpAddr),
     /// Addresses of all pods.
@@ -47,9 +48,22 @@ pub struct PodNetworkConfig {
     pub resolv_conf: PathBuf,
 }
 
+/// Who gives pods their links and addresses.
+#[derive(Clone, Debug)]
+pub enum Pods {
+    /// We do.
+    Here,
+    /// The container runtime, by its CNI configuration.
+    Runtime {
+        /// Where it looks for that, if we are to write it.
+        conf_dir: Option<PathBuf>,
+    },
+}
+
 /// The network of pods, as the runtime sees it.
 pub struct PodNetwork {
     config: PodNetworkConfig,
+    id: InstanceId,
     network: watch::Sender<Option<Network>>,
 }
 
@@ -62,12 +76,16 @@ const TUNNEL: u32 = 50;
 
 impl PodNetwork {
     /// A network that is not open yet.
-    pub fn new(config: PodNetworkConfig) -> Arc<Self> {
-        Arc::new(Self { config, network: watch::Sender::new(None) })
+    ///
+    /// # Errors
+    /// When the instance has a name of which none can be made for links.
+    pub fn new(config: PodNetworkConfig) -> Result<Arc<Self>, Failure> {
+        let id = config.instance.id().parse()?;
+        Ok(Arc::new(Self { config, id, network: watch::Sender::new(None) }))
     }
 
     fn netns_path(&self, id: &str) -> PathBuf {
-        self.config.dir.join("netns").join(id)
+        self.config.instance.path("run/netns").join(id)
     }
 
     async fn opened(&self) -> Result<Network, String> {
@@ -109,24 +127,30 @@ impl PodNetwork {
         };
         let config = &self.config;
         let network = Network::open(NetworkConfig {
-            instance: config.instance,
-            state_dir: config.dir.join("network"),
+            instance: self.id,
+            state_dir: config.instance.path("run/network"),
             netns: None,
             pod_cidrs: pod_cidrs.clone(),
             cluster_cidrs: vec![config.cluster_cidr],
             service_cidrs: vec![config.service_cidr],
             mtu: None,
-            provider: Provider::Embedded,
+            provider: match config.pods {
+                Pods::Here => Provider::Embedded,
+                Pods::Runtime { .. } => Provider::Runtime,
+            },
         })
         .await?;
+        if let Pods::Runtime { conf_dir: Some(dir) } = &config.pods {
+            cni_conf::write(&config.instance, dir, &pod_cidrs, network.mtu())
+                .map_err(|e| format!("cannot write a CNI configuration to {}: {e}", dir.display()))?;
+        }
         let gateways = network.gateways();
         let dns = match config.answered {
             true => Some(self.dns(&gateways).await?),
             false => None,
         };
         let place = Place { node: config.node.0.clone(), zone: None };
-        let proxy =
-            ProxyConfig { instance: config.instance, cluster_cidrs: vec![config.cluster_cidr], place, netns: None };
+        let proxy = ProxyConfig { instance: self.id, cluster_cidrs: vec![config.cluster_cidr], place, netns: None };
         let proxy = match config.proxied {
             true => Some(Proxy::open(proxy).await?),
             false => None,
@@ -187,7 +211,7 @@ impl PodNetwork {
     async fn overlay(&self, pod_cidrs: Vec<ipnet::IpNet>) -> Result<Overlay, Failure> {
         let mtu = 1500 - TUNNEL;
         let config = OverlayConfig {
-            instance: self.config.instance,
+            instance: self.id,
             netns: None,
             node_ip: self.config.node.1,
             pod_cidrs,

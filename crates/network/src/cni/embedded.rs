@@ -5,7 +5,6 @@
 //! is one place where policies can look at all traffic of a pod.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -13,21 +12,15 @@ use parking_lot::Mutex;
 
 use super::NetworkConfig;
 use super::attachment::{Attachment, PodAttach};
+use super::host::{self, link_error, open_socket, require_link};
 use super::host_ports;
 use super::ipam::{Slots, gateway};
 use super::records::Records;
-use crate::InstanceId;
 use crate::error::{Context, Error, Result};
-use crate::netlink::{ConntrackSocket, Idempotent, MacAddr, NewLink, Route, RouteSocket};
+use crate::netlink::{ConntrackSocket, Idempotent, MacAddr, NewLink, Route};
 use crate::netns;
 use crate::nft::{Batch, NftSocket};
 use crate::sysctl;
-
-/// What VXLAN adds to a packet over IPv4 (IPv6 adds twenty bytes more, which the smaller default leaves room for).
-const OVERLAY_OVERHEAD: u32 = 70;
-const DEFAULT_MTU: u32 = 1500;
-/// IPv6 demands it (RFC 8200, section 5).
-const MINIMUM_MTU: u32 = 1280;
 
 /// The embedded pod network of one node.
 pub(super) struct Embedded {
@@ -51,7 +44,7 @@ struct State {
 
 impl Embedded {
     pub(super) async fn open(config: NetworkConfig) -> Result<Self> {
-        validate(&config)?;
+        host::validate(&config)?;
         let node = netns::run(config.netns.clone(), move || Node::open(config)).await?;
         Ok(Self { node: Arc::new(node) })
     }
@@ -73,15 +66,15 @@ impl Embedded {
 
     pub(super) async fn status(&self) -> Result<()> {
         let node = Arc::clone(&self.node);
-        netns::run(node.config.netns.clone(), move || {
-            let name = node.config.instance.bridge();
-            require_link(&mut open_socket()?, &name).map(|_| ())
-        })
-        .await
+        netns::run(node.config.netns.clone(), move || host::status(&node.config)).await
     }
 
     pub(super) fn attachments(&self) -> Vec<Attachment> {
         self.node.state.lock().attached.clone()
+    }
+
+    pub(super) fn mtu(&self) -> u32 {
+        self.node.mtu
     }
 
     pub(super) fn gateways(&self) -> Vec<IpAddr> {
@@ -89,50 +82,10 @@ impl Embedded {
     }
 }
 
-fn validate(config: &NetworkConfig) -> Result<()> {
-    let bad = |field, reason: String| Err(Error::Config { field, reason });
-    let families = |v6: bool| config.pod_cidrs.iter().filter(|c| c.addr().is_ipv6() == v6).count();
-    if config.pod_cidrs.is_empty() || families(false) > 1 || families(true) > 1 {
-        return bad("podCIDRs", format!("one per family is needed, not {:?}", config.pod_cidrs));
-    }
-    for cidr in &config.pod_cidrs {
-        if cidr.trunc() != *cidr {
-            return bad("podCIDRs", format!("{cidr} has bits set beyond its prefix"));
-        }
-        if Slots::new(vec![*cidr]).is_none() {
-            return bad("podCIDRs", format!("{cidr} has no room for pods"));
-        }
-    }
-    match config.mtu {
-        Some(mtu) if !(576..=65535).contains(&mtu) => bad("mtu", format!("{mtu} is not between 576 and 65535")),
-        _ => Ok(()),
-    }
-}
-
 /// What the kernel takes as a link's name (and what is safe in a path below /proc/sys).
 fn is_link_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     (1..=15).contains(&name.len()) && !matches!(name, "." | ".." | "lo") && name.bytes().all(plain)
-}
-
-fn open_socket() -> Result<RouteSocket> {
-    RouteSocket::open().context(|| "open netlink socket".into())
-}
-
-fn require_link(socket: &mut RouteSocket, name: &str) -> Result<crate::netlink::Link> {
-    socket.link(name).context(|| format!("find link {name}"))?.ok_or_else(|| Error::System {
-        action: format!("find link {name}"),
-        source: std::io::ErrorKind::NotFound.into(),
-    })
-}
-
-/// Says which kernel feature is missing where that is why a link could not be made.
-pub(crate) fn link_error(feature: &'static str, name: &str) -> impl FnOnce(crate::netlink::NetlinkError) -> Error {
-    let action = format!("create {feature} link {name}");
-    move |source| match source.is_unsupported() {
-        true => Error::Unsupported { feature, hint: "load the kernel module of this name, or choose an external CNI" },
-        false => Error::Netlink { action, source },
-    }
 }
 
 // === impl Node ===
@@ -145,11 +98,7 @@ impl Node {
         let mut slots = Slots::new(config.pod_cidrs.clone())
             .ok_or_else(|| Error::Config { field: "podCIDRs", reason: "no room for pods".into() })?;
         let mut socket = open_socket()?;
-        refuse_overlap(&mut socket, &config)?;
-        let mtu = match config.mtu {
-            Some(mtu) => mtu,
-            None => default_mtu(&mut socket)?,
-        };
+        let mtu = host::prepare(&mut socket, &config)?;
         for attachment in &attached {
             for ip in &attachment.ips {
                 slots.slot_of(*ip).into_iter().for_each(|slot| slots.take(slot));
@@ -161,28 +110,7 @@ impl Node {
             let slot = link.name.strip_prefix(&prefix).and_then(|slot| u32::from_str_radix(slot, 16).ok());
             slot.into_iter().for_each(|slot| slots.take(slot));
         }
-        forward(&config)?;
-        make_bridge(&mut socket, &config, mtu)?;
-        let mut nft = NftSocket::open().context(|| "open nftables socket".into())?;
-        let table = config.instance.network_table();
-        let mut batch = Batch::new(&table);
-        host_ports::create(&mut batch, &config, &attached);
-        nft.commit(batch).map_err(|source| match source.is_unsupported() {
-            true => Error::Unsupported {
-                feature: "nftables (nf_tables, nft_nat, nft_masq, nft_fib, nft_reject)",
-                hint: "the pod network needs a kernel with these modules",
-            },
-            false => Error::Netlink { action: format!("write nftables table {table}"), source },
-        })?;
-        // An accept of ours does not undo a drop elsewhere: the operator has to know.
-        for chain in nft.dropping_forward_chains().context(|| "list nftables chains".into())? {
-            tracing::warn!(
-                chain,
-                "this firewall chain drops forwarded packets unless its rules accept them; pods need rules there for \
-                 link {}",
-                config.instance.bridge()
-            );
-        }
+        let nft = host::write_table(&config, &attached)?;
         Ok(Self { config, mtu, records, state: Mutex::new(State { slots, attached, nft }) })
     }
 
@@ -373,118 +301,4 @@ fn configure_pod(attachment: &Attachment) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Two clusters, or a cluster and the machine's own network, must not share addresses.
-fn refuse_overlap(socket: &mut RouteSocket, config: &NetworkConfig) -> Result<()> {
-    let ours = [config.instance.bridge(), config.instance.vxlan()];
-    for link in socket.links().context(|| "list links".into())? {
-        if ours.contains(&link.name) {
-            continue;
-        }
-        for (ip, _) in socket.addresses(link.index).context(|| "list addresses".into())? {
-            let taken = config.pod_cidrs.iter().chain(&config.service_cidrs).find(|cidr| cidr.contains(&ip));
-            if let Some(cidr) = taken {
-                return Err(Error::Config {
-                    field: "podCIDRs, serviceCIDRs",
-                    reason: format!(
-                        "{cidr} holds address {ip} of link {}: choose another --cluster-cidr or --service-cidr",
-                        link.name
-                    ),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn default_mtu(socket: &mut RouteSocket) -> Result<u32> {
-    let routes = socket.routes().context(|| "list routes".into())?;
-    let Some(route) = routes.iter().find(|route| route.destination.prefix_len() == 0) else {
-        return Ok(DEFAULT_MTU - OVERLAY_OVERHEAD);
-    };
-    let links = socket.links().context(|| "list links".into())?;
-    let under = links.iter().find(|link| link.index == route.link).map_or(DEFAULT_MTU, |link| link.mtu);
-    Ok(under.saturating_sub(OVERLAY_OVERHEAD).clamp(MINIMUM_MTU, 65535 - OVERLAY_OVERHEAD))
-}
-
-/// Lets the node pass packets on.
-fn forward(config: &NetworkConfig) -> Result<()> {
-    sysctl::set("ipv4/ip_forward", "1")?;
-    if config.pod_cidrs.iter().any(|cidr| cidr.addr().is_ipv6()) {
-        sysctl::set("ipv6/conf/all/forwarding", "1")?;
-    }
-    Ok(())
-}
-
-fn make_bridge(socket: &mut RouteSocket, config: &NetworkConfig, mtu: u32) -> Result<()> {
-    let name = config.instance.bridge();
-    let found = socket.link(&name).context(|| format!("find link {name}"))?;
-    if found.is_none() {
-        let mac = config.pod_cidrs.first().map(|cidr| MacAddr::of_ip(gateway(cidr)));
-        // A hardware address of its own: one taken from a port would change as pods come and go.
-        let mac = mac.unwrap_or(MacAddr([0x0a, 0x58, 0, 0, 0, 1]));
-        socket.create_link(&NewLink::Bridge { name: &name, mac, mtu }).map_err(link_error("bridge", &name))?;
-    }
-    let bridge = require_link(socket, &name)?;
-    if bridge.mtu != mtu {
-        socket.set_mtu(bridge.index, mtu).context(|| format!("set MTU of {name}"))?;
-    }
-    // Node ports on 127.0.0.1 lead to pods, and their answers come back by this link.
-    sysctl::try_set(&format!("ipv4/conf/{name}/route_localnet"), "1");
-    // Pods share a link with those that they reach through us: do not tell them.
-    sysctl::try_set("ipv4/conf/all/send_redirects", "0");
-    sysctl::try_set(&format!("ipv4/conf/{name}/send_redirects"), "0");
-    sysctl::try_set(&format!("ipv6/conf/{name}/accept_dad"), "0");
-    // A node that got another pod CIDR must not go on answering for the old one.
-    for (ip, prefix) in socket.addresses(bridge.index).context(|| format!("list addresses of {name}"))? {
-        let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-        if !link_local && !config.pod_cidrs.iter().any(|c| gateway(c) == ip && c.prefix_len() == prefix) {
-            let removed = socket.delete_address(bridge.index, ip, prefix);
-            removed.context(|| format!("remove address {ip} from {name}"))?;
-        }
-    }
-    for cidr in &config.pod_cidrs {
-        let ip = gateway(cidr);
-        let added = socket.add_address(bridge.index, ip, cidr.prefix_len());
-        added.context(|| format!("add address {ip} to {name}"))?;
-    }
-    socket.set_up(bridge.index).context(|| format!("set {name} up"))?;
-    for cidr in &config.service_cidrs {
-        let source = config.pod_cidrs.iter().find(|c| c.addr().is_ipv6() == cidr.addr().is_ipv6()).map(gateway);
-        if source.is_none() {
-            continue;
-        }
-        let route = Route { destination: cidr.trunc(), gateway: None, link: bridge.index, source, on_link: false };
-        socket.set_route(&route).context(|| format!("route service CIDR {cidr} to {name}"))?;
-    }
-    Ok(())
-}
-
-/// Removes the links and the table of an instance, in the node's namespace.
-pub(crate) fn teardown(instance: InstanceId, netns: Option<&Path>) -> Result<()> {
-    netns::run_in(netns.map(PathBuf::from).as_deref(), || {
-        let mut socket = open_socket()?;
-        let (prefix, bridge, vxlan) = (instance.veth_prefix(), instance.bridge(), instance.vxlan());
-        // Routes by host gateway are on the machine's own links; they are known by the bridge's address as source.
-        if let Some(link) = socket.link(&bridge).context(|| format!("find link {bridge}"))? {
-            let own = socket.addresses(link.index).context(|| format!("list addresses of {bridge}"))?;
-            for route in socket.routes().context(|| "list routes".into())? {
-                if route.gateway.is_some() && own.iter().any(|(ip, _)| route.source == Some(*ip)) {
-                    let removed = socket.delete_route(&route);
-                    removed.context(|| format!("remove route to {}", route.destination))?;
-                }
-            }
-        }
-        for link in socket.links().context(|| "list links".into())? {
-            if link.name.starts_with(&prefix) || link.name == bridge || link.name == vxlan {
-                socket.delete_link(&link.name).context(|| format!("remove link {}", link.name))?;
-            }
-        }
-        let mut nft = NftSocket::open().context(|| "open nftables socket".into())?;
-        for table in [instance.network_table(), instance.proxy_table()] {
-            nft.delete_table(&table).context(|| format!("remove nftables table {table}"))?;
-        }
-        Ok(())
-    })
 }

@@ -4,9 +4,11 @@ mod attachment;
 mod conflist;
 mod embedded;
 mod external;
+mod host;
 mod host_ports;
 mod ipam;
 mod records;
+mod runtime;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,14 +17,15 @@ use ipnet::IpNet;
 
 pub use attachment::{Attachment, HostPort, PodAttach};
 pub use conflist::{CniError, ConfList, PluginRun};
-pub(crate) use embedded::{link_error, teardown};
 pub use external::ExternalConfig;
+pub(crate) use host::{link_error, teardown};
 pub(crate) use ipam::gateway;
 
 use crate::InstanceId;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use embedded::Embedded;
 use external::External;
+use runtime::Runtime;
 
 /// How the pod network of a node is set up.
 #[derive(Clone, Debug)]
@@ -54,6 +57,9 @@ pub enum Provider {
     Embedded,
     /// CNI plugins.
     External(ExternalConfig),
+    /// The container runtime, as its own CNI configuration says. What is made here is the node's side: its address
+    /// among the pods, the way to services, masquerading.
+    Runtime,
 }
 
 /// The pod network of one node.
@@ -66,6 +72,7 @@ pub struct Network {
 enum Inner {
     Embedded(Arc<Embedded>),
     External(Arc<External>),
+    Runtime(Arc<Runtime>),
 }
 
 // === impl Network ===
@@ -78,6 +85,7 @@ impl Network {
             Provider::External(external) => {
                 Inner::External(Arc::new(External::open(config.state_dir, config.netns, external)?))
             }
+            Provider::Runtime => Inner::Runtime(Arc::new(Runtime::open(config).await?)),
         };
         Ok(Self { inner })
     }
@@ -87,6 +95,7 @@ impl Network {
         match &self.inner {
             Inner::Embedded(embedded) => embedded.attach(pod).await,
             Inner::External(external) => external.attach(pod).await,
+            Inner::Runtime(_) => Err(Error::AttachedElsewhere(pod.sandbox)),
         }
     }
 
@@ -95,6 +104,7 @@ impl Network {
         match &self.inner {
             Inner::Embedded(embedded) => embedded.detach(sandbox).await,
             Inner::External(external) => external.detach(sandbox).await,
+            Inner::Runtime(_) => Ok(()),
         }
     }
 
@@ -103,6 +113,7 @@ impl Network {
         match &self.inner {
             Inner::Embedded(embedded) => embedded.check(sandbox).await,
             Inner::External(external) => external.check(sandbox).await,
+            Inner::Runtime(_) => Err(Error::AttachedElsewhere(sandbox.to_owned())),
         }
     }
 
@@ -111,6 +122,7 @@ impl Network {
         match &self.inner {
             Inner::Embedded(embedded) => embedded.status().await,
             Inner::External(external) => external.status().await,
+            Inner::Runtime(runtime) => runtime.status().await,
         }
     }
 
@@ -119,14 +131,25 @@ impl Network {
         match &self.inner {
             Inner::Embedded(embedded) => embedded.attachments(),
             Inner::External(external) => external.attachments(),
+            Inner::Runtime(_) => Vec::new(),
         }
     }
 
-    /// The node's addresses on the bridge, where cluster DNS listens; none with external plugins.
+    /// The node's addresses among the pods, where cluster DNS listens; none with external plugins.
     pub fn gateways(&self) -> Vec<std::net::IpAddr> {
         match &self.inner {
             Inner::Embedded(embedded) => embedded.gateways(),
             Inner::External(_) => Vec::new(),
+            Inner::Runtime(runtime) => runtime.gateways(),
+        }
+    }
+
+    /// What pods' MTU is, or is to be; none with external plugins.
+    pub fn mtu(&self) -> Option<u32> {
+        match &self.inner {
+            Inner::Embedded(embedded) => Some(embedded.mtu()),
+            Inner::External(_) => None,
+            Inner::Runtime(runtime) => Some(runtime.mtu()),
         }
     }
 }
