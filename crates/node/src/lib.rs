@@ -3,7 +3,7 @@
 //! [`Node`] registers itself and keeps its lease; every pod that is bound to it gets a worker, a task that compares what
 //! the pod asks for with what the container runtime (over CRI, whichever it is) says, makes one step, and waits for the
 //! next event. What a step is, `plan` decides; `container` and `sandbox` translate pods into CRI's words, `status`
-//! translates back. [`api`] is what the API server calls for logs.
+//! translates back. [`api`] is what the API server calls for logs and streams.
 
 mod admit;
 pub mod api;
@@ -25,16 +25,18 @@ mod pods;
 mod probe;
 mod pull_secrets;
 mod register;
-mod relay;
+mod runtime_events;
 mod runtime_state;
 mod sandbox;
 mod sources;
 mod spec;
 mod status;
 mod volumes;
+mod watch;
 mod worker;
 
 pub use config::NodeConfig;
 pub use cri::Cri;
 pub use node::{Error, Node};
+pub use runtime_events::RuntimeEvents;
 pub use volumes::tear_down_all;

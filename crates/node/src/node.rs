@@ -4,7 +4,8 @@ use crate::config::NodeConfig;
 use crate::cri::Cri;
 use crate::node_status::Keeper;
 use crate::pods::Pods;
-use crate::runtime_state::RuntimeState;
+use crate::runtime_events::{Happened, Heard, RuntimeEvents};
+use crate::runtime_state::{self, RuntimeState};
 use crate::sources::Sources;
 use crate::worker::{Shared, Worker};
 use crate::{image_collection, lease, log_rotation, machine, pod_cidrs, register};
@@ -12,7 +13,6 @@ use k8s_openapi::api::core::v1::{Node as NodeObject, Pod, Service};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -54,17 +54,18 @@ struct Handle {
     changed: Arc<Notify>,
 }
 
-/// How often the runtime is asked how it is, when it tells nothing.
-const RELIST: Duration = Duration::from_secs(30);
-/// A broken stream of events is opened again after this.
-const REOPEN: Duration = Duration::from_secs(1);
-
 impl Node {
     /// Registers the node and starts to run its pods, until `stop`; pods go on then.
     ///
     /// # Errors
     /// When the runtime does not answer, or the API server refuses the node.
-    pub async fn start(config: NodeConfig, client: Client, cri: Cri, stop: CancellationToken) -> Result<Self, Error> {
+    pub async fn start(
+        config: NodeConfig,
+        client: Client,
+        cri: Cri,
+        events: RuntimeEvents,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
         std::fs::create_dir_all(&config.root)
             .map_err(|source| Error::Directory { path: config.root.clone(), source })?;
         let state = RuntimeState::ask(&cri).await.map_err(Error::Runtime)?;
@@ -107,8 +108,9 @@ impl Node {
                 notes.1.notify_one();
             }
         });
-        let (events, heard) = tokio::sync::mpsc::channel(1024);
-        tasks.spawn(listen(cri.clone(), events, states, stop.clone()));
+        tasks.spawn(runtime_state::keep(cri.clone(), states, stop.clone()));
+        let heard = events.hear();
+        tasks.spawn(events.keep(cri, stop.clone()));
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -125,59 +127,11 @@ impl Node {
     }
 }
 
-/// Hears what happens at the runtime, and how it is. An empty UID stands for all pods.
-async fn listen(
-    cri: Cri,
-    events: tokio::sync::mpsc::Sender<String>,
-    states: watch::Sender<RuntimeState>,
-    stop: CancellationToken,
-) {
-    let look = async |states: &watch::Sender<RuntimeState>| {
-        let new = RuntimeState::ask(&cri).await.unwrap_or_else(|why| RuntimeState {
-            trouble: format!("container runtime is down: {why}"),
-            ..states.borrow().clone()
-        });
-        states.send_if_modified(|old| {
-            let changed = old.trouble != new.trouble;
-            *old = new;
-            changed
-        });
-    };
-    loop {
-        let stream = cri.runtime.clone().get_container_events(cri::GetEventsRequest {}).await;
-        if let Ok(stream) = stream {
-            let mut stream = stream.into_inner();
-            // What happened while nobody listened.
-            let _ = events.send(String::new()).await;
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    message = stream.message() => match message {
-                        Ok(Some(event)) => {
-                            let metadata = event.pod_sandbox_status.and_then(|s| s.metadata);
-                            let _ = events.send(metadata.map(|m| m.uid).unwrap_or_default()).await;
-                        }
-                        Ok(None) | Err(_) => break,
-                    },
-                    () = tokio::time::sleep(RELIST) => look(&states).await,
-                }
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(REOPEN) => {
-                look(&states).await;
-                let _ = events.send(String::new()).await;
-            }
-        }
-    }
-}
-
 async fn dispatch(
     shared: Arc<Shared>,
     pods: Informer<Pod>,
     dirty: Arc<(Mutex<Vec<Key>>, Notify)>,
-    mut heard: tokio::sync::mpsc::Receiver<String>,
+    mut heard: Heard,
     stop: CancellationToken,
 ) {
     let mut workers: HashMap<Box<str>, Handle> = HashMap::new();
@@ -223,12 +177,11 @@ async fn dispatch(
                 return;
             }
             () = dirty.1.notified() => {}
-            event = heard.recv() => match event {
-                Some(uid) if uid.is_empty() => workers.values().for_each(|h| h.changed.notify_one()),
-                Some(uid) => if let Some(handle) = workers.get(uid.as_str()) {
+            happened = heard.next() => match happened {
+                Happened::Anywhere => workers.values().for_each(|h| h.changed.notify_one()),
+                Happened::To(uid) => if let Some(handle) = workers.get(uid.as_str()) {
                     handle.changed.notify_one();
                 },
-                None => return,
             },
             Some(ended) = running.join_next() => {
                 if let Ok(uid) = ended {

@@ -1,7 +1,14 @@
 //! What the runtime is and how it is.
 
 use crate::cri::Cri;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use trireme_cri as cri;
+
+/// A runtime is asked this often (upstream: five seconds), and more often until pods can run.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOK_IN_TROUBLE: Duration = Duration::from_secs(1);
 
 /// What the runtime says of itself and of pods' network.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +33,26 @@ impl RuntimeState {
         let bad = conditions.iter().filter(|c| !c.status);
         let trouble: Vec<String> = bad.map(trouble).collect();
         Ok(Self { name: version.runtime_name, version: version.runtime_version, trouble: trouble.join(", ") })
+    }
+}
+
+/// Asks it again and again, and tells when pods can run or cannot any more, until `stop`.
+pub(crate) async fn keep(cri: Cri, states: watch::Sender<RuntimeState>, stop: CancellationToken) {
+    loop {
+        let pause = if states.borrow().trouble.is_empty() { LOOK } else { LOOK_IN_TROUBLE };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let new = RuntimeState::ask(&cri).await.unwrap_or_else(|why| RuntimeState {
+            trouble: format!("container runtime is down: {why}"),
+            ..states.borrow().clone()
+        });
+        states.send_if_modified(|old| {
+            let changed = old.trouble != new.trouble;
+            *old = new;
+            changed
+        });
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use trireme_client::Client;
 use trireme_cri::image_service_server::ImageServiceServer;
 use trireme_cri::runtime_service_server::RuntimeServiceServer;
-use trireme_node::{Cri, Node, NodeConfig, api};
+use trireme_node::{Cri, Node, NodeConfig, RuntimeEvents, api};
 use trireme_pki::{Authority, Purpose, Subject, certificates};
 use trireme_runtime::images::{Images, ImagesOptions};
 use trireme_runtime::{Config, Runtime, SandboxAttach, SandboxLink, SandboxNetwork, Services, ShimCommand};
@@ -180,13 +180,9 @@ impl LocalNode {
             Err(error) => return Err(format!("cannot listen on {ip}:{}: {error}", args.kubelet_port).into()),
         };
         let port = listener.local_addr()?.port();
-        tasks.push(tokio::spawn(api::serve(
-            cri.clone(),
-            streamer,
-            listener,
-            tls(cluster, access.serving)?,
-            stop.clone(),
-        )));
+        let events = RuntimeEvents::default();
+        let served = api::Api { cri: cri.clone(), streamer, events: events.clone() };
+        tasks.push(tokio::spawn(served.serve(listener, tls(cluster, access.serving)?, stop.clone())));
         let config = NodeConfig {
             name,
             ip,
@@ -201,7 +197,7 @@ impl LocalNode {
             version: format!("{}+trireme{}", version::KUBERNETES, version::TRIREME),
             cgroup: cgroup(instance),
         };
-        let node = Node::start(config, access.client, cri, stop.clone()).await?;
+        let node = Node::start(config, access.client, cri, events, stop.clone()).await?;
         Ok(Self { node, images, tasks })
     }
 

@@ -14,7 +14,7 @@ use trireme_apiserver::User;
 use trireme_client::{Client, Selection, WatchEvent};
 use trireme_cri::image_service_server::ImageServiceServer;
 use trireme_cri::runtime_service_server::RuntimeServiceServer;
-use trireme_node::{Cri, Node, NodeConfig};
+use trireme_node::{Cri, Node, NodeConfig, RuntimeEvents};
 use trireme_runtime::images::{BuildEntry, BuildRequest, BuildSource, ImageError, Images, ImagesOptions, RunConfig};
 use trireme_runtime::{Config, Runtime, SandboxAttach, SandboxLink, SandboxNetwork, Services, ShimCommand};
 use trireme_schema::{Value, json};
@@ -136,7 +136,7 @@ impl Lab {
         let user = User::new("system:node:n", &["system:nodes", "system:masters"]);
         let client = Client::new(Arc::new(self.control.server.transport(user)), "kubelet");
         let cri = Cri::connect(&socket).await.unwrap();
-        self.node = Some(Node::start(config, client, cri, self.stop.clone()).await.unwrap());
+        self.node = Some(Node::start(config, client, cri, RuntimeEvents::default(), self.stop.clone()).await.unwrap());
     }
 
     /// Stops runtime and node; what runs goes on.

@@ -4,10 +4,15 @@
 //! It has one thread, so that it may fork, and waits in `poll`. [`run`] is its main function; the binary calls it for a
 //! hidden subcommand. Trireme speaks to it over a socket, with the words of `spec`; descriptors travel along.
 
+mod client;
+mod container;
+mod exits;
 mod filter;
 mod log;
+mod output;
 mod process;
 mod serve;
+mod spawn;
 mod spec;
 mod sys;
 

@@ -1,6 +1,7 @@
 //! Streams of an external container runtime: it serves them itself, at URLs that it gives (CRI `Exec`, `Attach`,
 //! `PortForward`); the request is passed on there, and what comes of it passed back.
 
+use super::{Body, text};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -15,13 +16,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST: usize = 64 << 10;
 
 /// What passing a request on came to: an answer, or why there is none.
-pub(crate) type Relayed = Result<Response<Full<Bytes>>, String>;
+type Relayed = Result<Response<Full<Bytes>>, String>;
+
+/// Passes a request on to where the runtime said that it serves it.
+pub(super) async fn to_runtime(request: Request<Incoming>, url: Result<String, tonic::Status>) -> Response<Body> {
+    let relayed = match url {
+        Ok(url) => upgrade(request, &url).await,
+        Err(status) => Err(status.message().to_owned()),
+    };
+    match relayed {
+        Ok(response) => response.map(BodyExt::boxed_unsync),
+        Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, why),
+    }
+}
 
 /// Passes an upgrade on to a URL of the runtime.
 ///
 /// # Errors
 /// When the runtime cannot be reached or does not answer.
-pub(crate) async fn upgrade(request: Request<Incoming>, url: &str) -> Relayed {
+async fn upgrade(request: Request<Incoming>, url: &str) -> Relayed {
     let relayed = tokio::time::timeout(PATIENCE, pass_on(request, url)).await;
     relayed.unwrap_or_else(|_| Err(format!("the container runtime did not answer at {url}")))
 }
