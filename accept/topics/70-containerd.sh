@@ -66,6 +66,10 @@ external_end() {
   for id in /sys/fs/cgroup/{,*/}k8s.io; do
     [ -d "$id" ] && ! grep -qxF "$id" "$WORK/machine.before" && find "$id" -depth -type d -exec rmdir {} + 2>/dev/null
   done
+  # The plugin of host ports made these with iptables.
+  for id in ip ip6; do
+    grep -q "^table $id nat$" "$WORK/machine.before" || nft delete table $id nat 2>/dev/null
+  done
   rm -rf "$dir"
 }
 

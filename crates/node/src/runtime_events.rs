@@ -59,7 +59,8 @@ impl RuntimeEvents {
         Heard(self.0.subscribe())
     }
 
-    fn tell(&self, happened: Happened) {
+    /// Tells all who hear.
+    pub(crate) fn tell(&self, happened: Happened) {
         // That nobody listens is no error.
         let _ = self.0.send(happened);
     }

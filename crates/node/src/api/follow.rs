@@ -2,16 +2,15 @@
 
 use super::log_line::Shown;
 use super::tail::seek_tail;
-use crate::cri::Cri;
 use crate::runtime_events::{Happened, Heard};
 use crate::watch::Watch;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use trireme_cri as cri;
 
 /// So much is read at a time, and sent at a time where it is there.
 const PIECE: usize = 64 << 10;
@@ -30,16 +29,18 @@ pub(super) struct Log {
     live: Option<Live>,
 }
 
+/// A question for the runtime.
+pub(super) type HasEnded = Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
 /// What a log that is followed needs.
 pub(super) struct Live {
     /// The log's directory.
     pub(super) watch: Watch,
     pub(super) heard: Heard,
-    pub(super) cri: Cri,
-    /// The container.
-    pub(super) id: String,
-    /// Its pod.
+    /// The pod.
     pub(super) uid: String,
+    /// Asks whether the container has ended.
+    pub(super) has_ended: HasEnded,
     /// Whether nothing is written any more.
     pub(super) ended: bool,
 }
@@ -127,7 +128,7 @@ impl Live {
                 () = self.watch.changed() => return,
                 happened = self.heard.next() => {
                     if happened == Happened::Anywhere || happened == Happened::To(self.uid.clone()) {
-                        self.ended = self.has_ended().await;
+                        self.ended = (self.has_ended)().await;
                     }
                     if self.ended {
                         return;
@@ -136,12 +137,126 @@ impl Live {
             }
         }
     }
+}
 
-    async fn has_ended(&self) -> bool {
-        let request = cri::ContainerStatusRequest { container_id: self.id.clone(), verbose: false };
-        match self.cri.runtime.clone().container_status(request).await {
-            Ok(answer) => answer.into_inner().status.is_none_or(|s| s.state() == cri::ContainerState::ContainerExited),
-            Err(status) => status.code() == tonic::Code::NotFound,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime_events::RuntimeEvents;
+    use futures::FutureExt;
+    use std::io::Write;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn write(path: &Path, texts: &[&str]) {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        for text in texts {
+            writeln!(file, "2026-01-02T03:04:05Z stdout F {text}").unwrap();
         }
+    }
+
+    struct Container {
+        dir: tempfile::TempDir,
+        events: RuntimeEvents,
+        ended: Arc<AtomicBool>,
+    }
+
+    impl Container {
+        fn new() -> Self {
+            Self { dir: tempfile::tempdir().unwrap(), events: RuntimeEvents::default(), ended: Arc::default() }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.dir.path().join("0.log")
+        }
+
+        async fn log(&self, tail: Option<u64>, limit: Option<u64>, follow: bool) -> Log {
+            let ended = self.ended.clone();
+            let live = follow.then(|| Live {
+                watch: Watch::directory(self.dir.path()),
+                heard: self.events.hear(),
+                uid: "pod".into(),
+                has_ended: Box::new(move || {
+                    let ended = ended.clone();
+                    async move { ended.load(Ordering::SeqCst) }.boxed()
+                }),
+                ended: false,
+            });
+            Log::open(self.path(), tail, Shown::new(Default::default()), limit, live).await.unwrap()
+        }
+
+        fn end(&self) {
+            self.ended.store(true, Ordering::SeqCst);
+            self.events.tell(Happened::To("pod".into()));
+        }
+    }
+
+    /// What comes until so many bytes are there, or the end.
+    async fn read(log: &mut Log, bytes: usize) -> String {
+        let mut out = Vec::new();
+        while out.len() < bytes {
+            match tokio::time::timeout(PATIENCE, log.next()).await.expect("nothing comes") {
+                Some(piece) => out.extend_from_slice(&piece),
+                None => break,
+            }
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_is_read_to_its_end_from_its_tail_and_no_further_than_the_limit() {
+        let container = Container::new();
+        write(&container.path(), &["one", "two", "three"]);
+        for (tail, limit, wanted) in [
+            (None, None, "one\ntwo\nthree\n"),
+            (Some(2), None, "two\nthree\n"),
+            (Some(0), None, ""),
+            (None, Some(6), "one\ntw"),
+            (Some(1), Some(0), ""),
+        ] {
+            let mut log = container.log(tail, limit, false).await;
+            assert_eq!(read(&mut log, usize::MAX).await, wanted, "{tail:?} {limit:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_comes_at_once_and_the_end_of_the_container_is_the_end() {
+        let container = Container::new();
+        write(&container.path(), &["one"]);
+        let mut log = container.log(None, None, true).await;
+        assert_eq!(read(&mut log, 4).await, "one\n");
+        write(&container.path(), &["two"]);
+        assert_eq!(read(&mut log, 4).await, "two\n");
+        // Of another pod, and of this one while it runs.
+        container.events.tell(Happened::To("other".into()));
+        container.events.tell(Happened::Anywhere);
+        assert!(tokio::time::timeout(Duration::from_millis(50), log.next()).await.is_err());
+        write(&container.path(), &["last"]);
+        container.end();
+        assert_eq!(read(&mut log, usize::MAX).await, "last\n");
+    }
+
+    #[tokio::test]
+    async fn a_rotated_log_is_followed_and_loses_nothing() {
+        let container = Container::new();
+        write(&container.path(), &["one"]);
+        let mut log = container.log(Some(0), None, true).await;
+        for turn in 0..5 {
+            let aside = container.dir.path().join(format!("0.log.{turn}"));
+            write(&container.path(), &["before"]);
+            assert_eq!(read(&mut log, 7).await, "before\n");
+            std::fs::rename(container.path(), &aside).unwrap();
+            // The runtime writes on until it is told to open the log anew.
+            write(&aside, &["moved"]);
+            write(&container.path(), &["after"]);
+            assert_eq!(read(&mut log, 12).await, "moved\nafter\n");
+        }
+        write(&container.path(), &["last"]);
+        container.end();
+        assert_eq!(read(&mut log, usize::MAX).await, "last\n");
     }
 }

@@ -1,10 +1,11 @@
 //! Logs of containers.
 
-use super::follow::{Live, Log};
+use super::follow::{HasEnded, Live, Log};
 use super::log_line::{Shown, Wanted};
 use super::{Api, Body, Place, find, query};
+use crate::cri::Cri;
 use crate::watch::Watch;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http::StatusCode;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -12,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use trireme_cri::ContainerState;
+use trireme_cri::{ContainerState, ContainerStatusRequest};
 
 type Refusal = (StatusCode, String);
 
@@ -66,8 +67,7 @@ impl Api {
                 // Before it is read, so that nothing written in between is missed. The name may be a link.
                 watch: Watch::directory(path.canonicalize().map_err(failed)?.parent().unwrap_or(Path::new("/"))),
                 heard,
-                cri: self.cri,
-                id: status.id.clone(),
+                has_ended: has_ended(self.cri, status.id.clone()),
                 uid: status.labels.get(crate::cri::label::UID).cloned().unwrap_or_default(),
                 ended: status.state() == ContainerState::ContainerExited,
             }),
@@ -78,6 +78,21 @@ impl Api {
         let pieces = futures::stream::unfold(log, |mut log| async move { log.next().await.map(|piece| (piece, log)) });
         Ok(StreamBody::new(pieces.map(|b| Ok::<_, Infallible>(Frame::data(b)))).boxed_unsync())
     }
+}
+
+/// Asks the runtime whether a container has ended; one that cannot be asked goes on.
+fn has_ended(cri: Cri, id: String) -> HasEnded {
+    Box::new(move || {
+        let mut runtime = cri.runtime.clone();
+        let request = ContainerStatusRequest { container_id: id.clone(), verbose: false };
+        async move {
+            match runtime.container_status(request).await {
+                Ok(answer) => answer.into_inner().status.is_none_or(|s| s.state() == ContainerState::ContainerExited),
+                Err(status) => status.code() == tonic::Code::NotFound,
+            }
+        }
+        .boxed()
+    })
 }
 
 fn none(place: &Place, previous: bool) -> Refusal {
