@@ -7,7 +7,7 @@
 use crate::registry::Target;
 use crate::server::ApiServer;
 use rand::Rng;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use trireme_schema::field::{Error, Path};
 use trireme_schema::{Status, Value};
@@ -129,6 +129,7 @@ pub(crate) fn service(
     target: &Target,
     service: &mut Value,
     old: Option<&Value>,
+    dry_run: bool,
 ) -> Result<(), Status> {
     let name = service.str_at(&["metadata", "name"]).to_owned();
     let invalid = |errors: &[Error]| Err(Status::invalid(target.served.group(), "Service", &name, errors));
@@ -187,7 +188,9 @@ pub(crate) fn service(
             let has =
                 addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()).any(|a| a.is_ipv4() == (*family == "IPv4"));
             let Some(range) = ranges.iter().find(|r| r.family() == *family).filter(|_| !has) else { continue };
-            let Some(address) = range.free(&taken.addresses) else {
+            // A dry run takes nothing, and shows the range's first address for what it would be.
+            let free = if dry_run { Some(range.address(0)) } else { range.free(&taken.addresses) };
+            let Some(address) = free else {
                 return Err(Status::internal("failed to allocate a serviceIP: range is full"));
             };
             taken.addresses.insert(address);
@@ -205,7 +208,7 @@ pub(crate) fn service(
         let policy = if families.len() > 1 { "RequireDualStack" } else { "SingleStack" };
         service.set_at(&["spec", "ipFamilyPolicy"], policy);
     }
-    node_ports(service, &kind, &mut taken).or_else(|errors| invalid(&errors))
+    node_ports(service, &kind, &mut taken, dry_run).or_else(|errors| invalid(&errors))
 }
 
 fn wanted_families(service: &Value, ranges: &[Range]) -> Vec<&'static str> {
@@ -238,49 +241,54 @@ fn keep_node_ports(service: &mut Value, old: &Value, kind: &str) {
     }
 }
 
-fn node_ports(service: &mut Value, kind: &str, taken: &mut Taken) -> Result<(), Vec<Error>> {
+fn node_ports(service: &mut Value, kind: &str, taken: &mut Taken, dry_run: bool) -> Result<(), Vec<Error>> {
     let local = service.str_at(&["spec", "externalTrafficPolicy"]) == "Local";
     let automatic = service.at(&["spec", "allocateLoadBalancerNodePorts"]).and_then(Value::as_bool).unwrap_or(true);
     let wants = kind == "NodePort" || (kind == "LoadBalancer" && automatic);
     let path = Path::new("spec").child("ports");
-    let mut own: Vec<(i64, String)> = Vec::new();
+    let mut own = Vec::new();
+    let next = |taken: &Taken, own: &[(i64, String)]| {
+        // A dry run takes nothing, and shows numbers beyond the range.
+        let beyond = own.iter().map(|(n, _)| *n).max().unwrap_or(NODE_PORTS.end() + 1) + 1;
+        if dry_run { Some(beyond) } else { free_port(taken, own) }
+    };
+    let asked = service.list_at(&["spec", "ports"]).to_vec();
     if let Some(ports) = service.at_mut(&["spec", "ports"]).and_then(Value::as_array_mut) {
+        // Protocols of one port share its node port: the one given to the first, or asked for by another.
+        let mut of_port: HashMap<i64, i64> = HashMap::new();
         for (i, port) in ports.iter_mut().enumerate() {
             let protocol = port.str_at(&["protocol"]).to_owned();
-            match port.int_at(&["nodePort"]).filter(|n| *n != 0) {
-                Some(number) => {
-                    let at = path.index(i).child("nodePort");
-                    if !NODE_PORTS.contains(&number) {
+            let number = port.int_at(&["port"]).unwrap_or_default();
+            let at = path.index(i).child("nodePort");
+            let given = |port: &Value| port.int_at(&["nodePort"]).filter(|n| *n != 0);
+            let same = || asked[i..].iter().filter(|p| p.int_at(&["port"]) == Some(number)).find_map(given);
+            let chosen = given(port).or_else(|| if wants { of_port.get(&number).copied().or_else(same) } else { None });
+            let node_port = match chosen {
+                Some(node_port) => {
+                    if !NODE_PORTS.contains(&node_port) {
                         let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-                        return Err(vec![Error::invalid(&at, number, why)]);
+                        return Err(vec![Error::invalid(&at, node_port, why)]);
                     }
-                    if taken.ports.contains(&(number, protocol.clone())) {
-                        return Err(vec![Error::invalid(&at, number, "provided port is already allocated")]);
+                    if taken.ports.contains(&(node_port, protocol.clone())) {
+                        return Err(vec![Error::invalid(&at, node_port, "provided port is already allocated")]);
                     }
-                    own.push((number, protocol));
+                    node_port
                 }
-                None if wants => {
-                    // The same number serves a second protocol of the same port.
-                    let shared =
-                        own.iter().find(|(n, p)| *p != protocol && !taken.ports.contains(&(*n, protocol.clone())));
-                    let number = shared.map(|(n, _)| *n).filter(|_| own.len() == i).or_else(|| free_port(taken, &own));
-                    let Some(number) = number else {
-                        return Err(vec![Error::internal(
-                            &path.index(i).child("nodePort"),
-                            "failed to allocate a nodePort: range is full",
-                        )]);
-                    };
-                    port.set_at(&["nodePort"], number);
-                    own.push((number, protocol));
-                }
-                None => {}
-            }
+                None if !wants => continue,
+                None => match next(taken, &own) {
+                    Some(node_port) => node_port,
+                    None => return Err(vec![Error::internal(&at, "failed to allocate a nodePort: range is full")]),
+                },
+            };
+            port.set_at(&["nodePort"], node_port);
+            of_port.entry(number).or_insert(node_port);
+            own.push((node_port, protocol));
         }
     }
     if kind == "LoadBalancer"
         && local
         && service.at(&["spec", "healthCheckNodePort"]).is_none()
-        && let Some(number) = free_port(taken, &own)
+        && let Some(number) = next(taken, &own)
     {
         service.set_at(&["spec", "healthCheckNodePort"], number);
     }

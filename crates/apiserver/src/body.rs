@@ -3,6 +3,7 @@
 use crate::catalogue::Served;
 use crate::media::{self, Form};
 use crate::request::Query;
+use std::collections::HashMap;
 use trireme_schema::{GroupVersion, Status, StructId, Value, builtin, decode, json, proto, yaml};
 
 /// What is done with fields that a type does not have.
@@ -57,7 +58,8 @@ pub fn decode(
     id: StructId,
     validation: FieldValidation,
 ) -> Result<Object, Status> {
-    let (mut tree, duplicates) = match media::body_form(content_type)? {
+    let form = media::body_form(content_type)?;
+    let (mut tree, duplicates) = match form {
         Form::Json => {
             let parsed = json::parse_noting_duplicates(bytes)
                 .map_err(|e| Status::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?;
@@ -87,7 +89,8 @@ pub fn decode(
         )));
     }
     check_kind(&mut tree, gv, kind)?;
-    finish(tree, duplicates, gv, kind, id, validation)
+    let order = || if form == Form::Json { json::paths(bytes) } else { Vec::new() };
+    finish_in_order(tree, duplicates, gv, kind, id, validation, &order)
 }
 
 /// A body may leave out what it is; if it says so, it must be what is expected.
@@ -125,12 +128,30 @@ pub fn finish(
     id: StructId,
     validation: FieldValidation,
 ) -> Result<Object, Status> {
+    finish_in_order(tree, duplicates, gv, kind, id, validation, &Vec::new)
+}
+
+/// As [`finish`]; what is wrong is told in the order in which the client wrote it.
+fn finish_in_order(
+    tree: Value,
+    duplicates: Vec<String>,
+    gv: &GroupVersion,
+    kind: &str,
+    id: StructId,
+    validation: FieldValidation,
+    order: &dyn Fn() -> Vec<String>,
+) -> Result<Object, Status> {
     let refused = |why: &str| {
         Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", gv.version))
     };
     let decoded = decode::decode(builtin(), id, tree).map_err(|e| refused(&e.to_string()))?;
-    let mut notes: Vec<String> = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
-    notes.extend(decoded.unknown.iter().map(|path| format!("unknown field {path:?}")));
+    let mut notes: Vec<(String, &str)> = duplicates.into_iter().map(|path| (path, "duplicate")).collect();
+    notes.extend(decoded.unknown.into_iter().map(|path| (path, "unknown")));
+    if notes.len() > 1 {
+        let order: HashMap<String, usize> = order().into_iter().enumerate().map(|(i, path)| (path, i)).collect();
+        notes.sort_by_key(|(path, _)| order.get(path).copied());
+    }
+    let notes: Vec<String> = notes.into_iter().map(|(path, what)| format!("{what} field {path:?}")).collect();
     match validation {
         FieldValidation::Strict if !notes.is_empty() => {
             Err(refused(&format!("strict decoding error: {}", notes.join(", "))))

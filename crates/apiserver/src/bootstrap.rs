@@ -8,6 +8,7 @@
 use crate::registry::{Target, WriteOptions};
 use crate::server::ApiServer;
 use crate::user::User;
+use crate::warnings::Warnings;
 use std::sync::Arc;
 use trireme_schema::{Map, Status, Value};
 
@@ -67,6 +68,7 @@ async fn create(server: &ApiServer, group: &str, plural: &str, namespace: &str, 
         name: String::new(),
         subresource: String::new(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
+        warnings: Warnings::default(),
     };
     let mut object = object;
     crate::defaults::apply(served.id, &mut object);
@@ -247,6 +249,7 @@ async fn replace(server: &ApiServer, group: &str, plural: &str, object: Value) -
         name,
         subresource: String::new(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
+        warnings: Warnings::default(),
     };
     let mut wanted = object;
     crate::defaults::apply(served.id, &mut wanted);

@@ -3,7 +3,7 @@
 use crate::convert;
 use std::collections::HashMap;
 use std::sync::OnceLock;
-use trireme_schema::{Map, Quantity, Schema, StructId, Type, Value, builtin, json};
+use trireme_schema::{Map, Quantity, Schema, StructId, Type, Value, builtin, json, time};
 
 type Table = HashMap<StructId, Vec<(&'static str, Value)>>;
 
@@ -34,9 +34,19 @@ fn structure(schema: &Schema, id: StructId, object: &mut Value) {
         }
     }
     rules(&schema[id].package, &schema[id].name, map);
+    // A cron job's template becomes a job, with a job's defaults, only when its time has come.
+    let of_cron_jobs = (schema[id].package.as_str(), schema[id].name.as_str()) == ("batch.v1", "JobTemplateSpec");
     for field in &schema[id].fields {
         if let (Type::Struct(inner), true) = (&field.ty, field.inline) {
             structure(schema, *inner, object);
+            continue;
+        }
+        if of_cron_jobs && field.name == "spec" {
+            if let Some(template) = map_of(object, "spec").and_then(|spec| spec.get_mut("template"))
+                && let Some(id) = schema.type_named("core.v1.PodTemplateSpec")
+            {
+                structure(schema, id, template);
+            }
             continue;
         }
         let always = matches!(field.ty, Type::Struct(_)) && !field.ptr;
@@ -54,6 +64,10 @@ fn structure(schema: &Schema, id: StructId, object: &mut Value) {
             descend(schema, &field.ty, value);
         }
     }
+}
+
+fn map_of<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Map> {
+    object.at_mut(&[field])?.as_object_mut()
 }
 
 fn descend(schema: &Schema, ty: &Type, value: &mut Value) {
@@ -81,10 +95,9 @@ fn rules(package: &str, name: &str, map: &mut Map) {
         ("core.v1", "Volume") if map.len() <= 1 => {
             map.insert("emptyDir", Map::new());
         }
-        ("core.v1", "ResourceRequirements" | "VolumeResourceRequirements") => {}
         ("core.v1", "ServiceSpec") => service_spec(map),
+        ("core.v1", "LoadBalancerIngress") if !map.str("ip").is_empty() => or(map, "ipMode", "VIP"),
         ("core.v1", "ReplicationController") => labels_of_template(map, true),
-        ("core.v1", "Secret" | "ConfigMap") => {}
         ("core.v1", "Namespace") => {
             if let Some(name) = map.get("metadata").and_then(|m| m.get("name")).cloned() {
                 map.object("metadata").object("labels").insert("kubernetes.io/metadata.name", name);
@@ -96,15 +109,32 @@ fn rules(package: &str, name: &str, map: &mut Map) {
             }
         }
         ("core.v1", "LimitRangeItem") => limit_range_item(map),
-        ("apps.v1", "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet") => {}
+        // What `extensions/v1beta1` counted is an annotation now, and always there.
+        ("apps.v1", "DaemonSet") => {
+            or(map.object("metadata").object("annotations"), "deprecated.daemonset.template.generation", "0");
+        }
         ("apps.v1", "DeploymentStrategy" | "DaemonSetUpdateStrategy" | "StatefulSetUpdateStrategy")
             if map.str("type") == "RollingUpdate" =>
         {
             or(map, "rollingUpdate", Map::new());
         }
-        ("apps.v1", "StatefulSetSpec") => or(map, "persistentVolumeClaimRetentionPolicy", Map::new()),
+        ("apps.v1", "StatefulSetSpec") => {
+            or(map, "persistentVolumeClaimRetentionPolicy", Map::new());
+            for claim in map.get_mut("volumeClaimTemplates").and_then(Value::as_array_mut).into_iter().flatten() {
+                claim.set_at(&["apiVersion"], "v1");
+                claim.set_at(&["kind"], "PersistentVolumeClaim");
+            }
+        }
         ("batch.v1", "Job") => labels_of_template(map, false),
         ("batch.v1", "JobSpec") => job_spec(map),
+        ("storage.v1", "CSIDriverSpec") => or(map, "volumeLifecycleModes", vec!["Persistent"]),
+        ("resource.v1", "ExactDeviceRequest" | "DeviceSubRequest") => {
+            or(map, "allocationMode", "ExactCount");
+            if map.str("allocationMode") == "ExactCount" {
+                or(map, "count", 1);
+            }
+        }
+        ("resource.v1", "DeviceTaint") => or(map, "timeAdded", time::now()),
         ("networking.v1", "NetworkPolicySpec") if map.get("policyTypes").is_none() => {
             let egress = map.get("egress").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
             let types: &[&str] = if egress { &["Ingress", "Egress"] } else { &["Ingress"] };
@@ -151,6 +181,18 @@ fn pull_policy(map: &mut Map) {
 fn pod(map: &mut Map) {
     let Some(spec) = map.get_mut("spec").and_then(Value::as_object_mut) else { return };
     or(spec, "enableServiceLinks", true);
+    if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
+        for list in ["initContainers", "containers"] {
+            let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else { continue };
+            for port in
+                containers.iter_mut().filter_map(|c| c.at_mut(&["ports"])).filter_map(Value::as_array_mut).flatten()
+            {
+                if let (None, Some(number)) = (port.get("hostPort"), port.get("containerPort").cloned()) {
+                    port.set_at(&["hostPort"], number);
+                }
+            }
+        }
+    }
     for list in ["initContainers", "containers"] {
         let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else { continue };
         for container in containers {
@@ -165,18 +207,6 @@ fn pod(map: &mut Map) {
 }
 
 fn pod_spec(map: &mut Map) {
-    if map.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
-        for list in ["initContainers", "containers"] {
-            let Some(containers) = map.get_mut(list).and_then(Value::as_array_mut) else { continue };
-            for port in
-                containers.iter_mut().filter_map(|c| c.at_mut(&["ports"])).filter_map(Value::as_array_mut).flatten()
-            {
-                if let (None, Some(number)) = (port.get("hostPort"), port.get("containerPort").cloned()) {
-                    port.set_at(&["hostPort"], number);
-                }
-            }
-        }
-    }
     // The old name of the field follows the new one.
     let (new, old) = (map.str("serviceAccountName").to_owned(), map.str("serviceAccount").to_owned());
     match (new.is_empty(), old.is_empty()) {
@@ -187,6 +217,9 @@ fn pod_spec(map: &mut Map) {
 }
 
 fn service_spec(map: &mut Map) {
+    if map.str("sessionAffinity") == "None" {
+        map.remove("sessionAffinityConfig");
+    }
     if map.get("sessionAffinity").and_then(Value::as_str) == Some("ClientIP")
         && map.get("sessionAffinityConfig").and_then(|c| c.at(&["clientIP", "timeoutSeconds"])).is_none()
     {

@@ -40,6 +40,7 @@ mod strategy;
 mod subresources;
 mod table;
 mod user;
+mod warnings;
 mod watching;
 
 pub use authn::Credentials;

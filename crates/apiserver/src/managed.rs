@@ -24,9 +24,13 @@ fn own(served: &Served, subresource: &str, set: &mut FieldSet) {
         set.drop_field(field);
     }
     set.drop_metadata(&UNOWNED);
+    // Who asks for a certificate is written by the server.
+    if served.kind() == "CertificateSigningRequest" {
+        set.drop_field("spec");
+    }
     match subresource {
         "status" => set.drop_field("spec"),
-        "" if served.has_subresource("status") && served.kind() != "Node" => set.drop_field("status"),
+        "" if served.has_subresource("status") => set.drop_field("status"),
         _ => {}
     }
 }

@@ -1,6 +1,6 @@
 //! OpenAPI documents out of the schema.
 
-mod descriptions;
+pub(crate) mod descriptions;
 pub mod gnostic;
 
 use crate::catalogue::{Catalogue, Served};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use trireme_schema::{Field, GroupVersion, ListKind, Map, Schema, StructId, Type, Value, builtin};
 
 /// The name of a type in upstream's documents.
-fn full_name(schema: &Schema, id: StructId) -> String {
+pub(crate) fn full_name(schema: &Schema, id: StructId) -> String {
     let s = &schema[id];
     let (group, version) = s.package.rsplit_once('.').unwrap_or(("", &s.package));
     let prefix = match group {

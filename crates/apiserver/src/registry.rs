@@ -7,11 +7,12 @@ use crate::managed;
 use crate::server::ApiServer;
 use crate::strategy;
 use crate::user::User;
+use crate::warnings::Warnings;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::MutexGuard;
-use trireme_schema::{Map, Status, Value, time};
+use trireme_schema::{Map, Status, Value, decode, time};
 use trireme_store::{CommitError, Record, Template, Txn};
 use trireme_validation::Subject;
 
@@ -52,6 +53,8 @@ pub struct Target {
     pub subresource: String,
     /// The user.
     pub user: Arc<User>,
+    /// What the user is told besides.
+    pub warnings: Warnings,
 }
 
 /// What a write came to.
@@ -61,8 +64,6 @@ pub struct Written {
     pub bytes: Bytes,
     /// It was made, not changed.
     pub created: bool,
-    /// What the client is told besides.
-    pub warnings: Vec<String>,
 }
 
 /// What a deletion came to.
@@ -101,8 +102,8 @@ impl Target {
         Status::not_found(self.group(), self.served.plural(), &self.name)
     }
 
-    /// Checks an object that is to be stored in the place of `old`; gives warnings.
-    fn check(&self, new: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
+    /// Checks an object that is to be stored in the place of `old`.
+    fn check(&self, new: &Value, old: Option<&Value>) -> Result<(), Status> {
         let served = &self.served;
         let (version, id) = convert::meant_type(served);
         let (meant, meant_old) = (convert::meant(served, new), old.map(|old| convert::meant(served, old)));
@@ -118,7 +119,8 @@ impl Target {
         };
         let errors = trireme_validation::validate(&subject);
         if errors.is_empty() {
-            return Ok(trireme_validation::warnings(&subject));
+            self.warnings.add(trireme_validation::warnings(&subject));
+            return Ok(());
         }
         let name = new.str_at(&["metadata", "name"]);
         Err(Status::invalid(served.group(), served.kind(), name, &errors))
@@ -186,16 +188,18 @@ impl ApiServer {
     pub async fn create(&self, target: &Target, mut object: Value, options: &WriteOptions) -> Result<Written, Status> {
         let served = &target.served;
         self.check_place(target, &mut object)?;
-        strategy::name_generated(&mut object);
+        // What admission and the kind itself fill in is nobody's.
+        managed::written(served, &target.subresource, None, &mut object, &options.field_manager);
+        decode::forget_empty(served.schema(), served.id, &mut object);
+        strategy::name_generated(served, &mut object);
         let mut attributes = Attributes::new(self, target, Operation::Create);
         admission::mutate(&mut attributes, &mut object, None).await?;
         before_create(served, &mut object);
         strategy::prepare_create(self, target, &mut object)?;
         let _turn = self.turn(target, Operation::Create).await;
-        strategy::allocate(self, target, &mut object, None)?;
+        strategy::allocate(self, target, &mut object, None, options)?;
         let name = object.str_at(&["metadata", "name"]).to_owned();
-        managed::written(served, &target.subresource, None, &mut object, &options.field_manager);
-        let warnings = target.check(&object, None)?;
+        target.check(&object, None)?;
         admission::validate(&attributes, &object, None).await?;
         let template = self.template(served, &mut object);
         if options.dry_run {
@@ -203,12 +207,12 @@ impl ApiServer {
                 return Err(Status::already_exists(target.group(), served.plural(), &name));
             }
             object.remove_at(&["metadata", "resourceVersion"]);
-            return Ok(Written { bytes: served.write(&object).into(), created: true, warnings });
+            return Ok(Written { bytes: served.write(&object).into(), created: true });
         }
         let txn = Txn::create(served.key(&target.namespace, &name), template);
         let txn = if served.kind() == "Event" { txn.expiring(self.event_expiry()) } else { txn };
         match self.store.commit(txn).await {
-            Ok(done) => Ok(Written { bytes: self.written(served, &done.records), created: true, warnings }),
+            Ok(done) => Ok(Written { bytes: self.written(served, &done.records), created: true }),
             Err(CommitError::Conflict { .. }) => Err(Status::already_exists(target.group(), served.plural(), &name)),
             Err(error) => Err(refused(error)),
         }
@@ -264,22 +268,23 @@ impl ApiServer {
                 );
                 return Err(Status::conflict(target.group(), served.plural(), &target.name, &why));
             }
+            managed::written(served, &target.subresource, Some(&old), &mut new, &options.field_manager);
+            decode::forget_empty(served.schema(), served.id, &mut new);
             before_update(&old, &mut new);
             let mut attributes = Attributes::new(self, target, Operation::Update);
             strategy::prepare_update(target, &old, &mut new);
             admission::mutate(&mut attributes, &mut new, Some(&old)).await?;
             let turn = self.turn(target, Operation::Update).await;
-            strategy::allocate(self, target, &mut new, Some(&old))?;
-            managed::written(served, &target.subresource, Some(&old), &mut new, &options.field_manager);
-            let warnings = target.check(&new, Some(&old))?;
+            strategy::allocate(self, target, &mut new, Some(&old), options)?;
+            target.check(&new, Some(&old))?;
             admission::validate(&attributes, &new, Some(&old)).await?;
             new.set_at(&["metadata", "resourceVersion"], record.mod_revision.to_string());
             if managed::same_but_for_times(&old, &new) {
-                return Ok(Written { bytes: self.present(served, &record), created: false, warnings });
+                return Ok(Written { bytes: self.present(served, &record), created: false });
             }
             let gone = is_finished(&new);
             if options.dry_run {
-                return Ok(Written { bytes: served.write(&new).into(), created: false, warnings });
+                return Ok(Written { bytes: served.write(&new).into(), created: false });
             }
             let template = self.template(served, &mut new);
             let txn = if gone {
@@ -296,7 +301,7 @@ impl ApiServer {
             drop(turn);
             match committed {
                 Ok(done) => {
-                    return Ok(Written { bytes: self.written(served, &done.records), created: false, warnings });
+                    return Ok(Written { bytes: self.written(served, &done.records), created: false });
                 }
                 Err(CommitError::Conflict { current, .. }) if asked.is_empty() => {
                     self.lost(&key, &mut line, current).await
@@ -456,7 +461,7 @@ fn mark_deleted(served: &Served, object: &mut Value, options: &DeleteOptions) ->
             list.push(name.into());
         }
     };
-    match options.propagation.as_deref() {
+    match options.propagation.as_deref().or_else(|| strategy::propagation(served, &finalizers)) {
         Some("Orphan") => {
             change(&mut wanted, "foregroundDeletion", false);
             change(&mut wanted, "orphan", true);
@@ -496,7 +501,9 @@ fn mark_deleted(served: &Served, object: &mut Value, options: &DeleteOptions) ->
     }
     if held {
         object.set_at(&["metadata", "deletionTimestamp"], time::seconds(until));
-        object.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);
+        if served.kind() != "Namespace" {
+            object.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);
+        }
         if let Some(generation) = object.int_at(&["metadata", "generation"]) {
             object.set_at(&["metadata", "generation"], generation + 1);
         }

@@ -14,11 +14,12 @@ use crate::request::{Query, RequestInfo};
 use crate::selection::Selection;
 use crate::server::{ApiServer, Incoming, header_text};
 use crate::user::User;
+use crate::warnings::{self, Warnings};
 use crate::watching::{Item, Watching};
-use crate::{reviews, subresources, table};
+use crate::{reviews, strategy, subresources, table};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use std::sync::Arc;
 use trireme_schema::{Map, Status, Value, builtin, json};
 
@@ -28,10 +29,7 @@ pub fn is_stream(info: &RequestInfo, query: &Query) -> bool {
         || (info.subresource == "log" && query.flag("follow"))
 }
 
-/// Answers a request about a resource.
-///
-/// # Errors
-/// Whatever goes wrong, as a Status.
+/// Answers a request about a resource, whatever comes of it with the warnings that were found on the way.
 pub async fn answer(
     server: &Arc<ApiServer>,
     request: Request<Incoming>,
@@ -39,6 +37,20 @@ pub async fn answer(
     query: &Query,
     user: Arc<User>,
     wanted: Wanted,
+) -> Response<Body> {
+    let warnings = Warnings::default();
+    let result = perform(server, request, info, query, user, wanted, &warnings).await;
+    warnings.tell(result.unwrap_or_else(|status| answer::failure(&status, wanted)))
+}
+
+async fn perform(
+    server: &Arc<ApiServer>,
+    request: Request<Incoming>,
+    info: &RequestInfo,
+    query: &Query,
+    user: Arc<User>,
+    wanted: Wanted,
+    warnings: &Warnings,
 ) -> Result<Response<Body>, Status> {
     let Some(served) = server.catalogue.find(&info.group, &info.version, &info.resource) else {
         return Err(Status::no_such_path());
@@ -59,7 +71,9 @@ pub async fn answer(
         name: info.name.clone(),
         subresource: info.subresource.clone(),
         user,
+        warnings: warnings.clone(),
     };
+    warnings.add(warnings::deprecation(&info.version, served.group(), served.kind()));
     if !info.subresource.is_empty() && !served.has_subresource(&info.subresource) {
         return Err(Status::no_such_path());
     }
@@ -104,43 +118,45 @@ pub async fn answer(
             let bytes = request.into_body().read().await?;
             let validation = FieldValidation::read(query)?;
             let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
+            warnings.add(object.warnings);
             let mut target = target;
             target.name = String::new();
             let options = write_options(query, &headers)?;
             let written = server.create(&target, object.value, &options).await?;
-            let response = show(server, &target, 201, written.bytes, query, wanted)?;
-            Ok(with_warnings(with_warnings(response, &object.warnings), &written.warnings))
+            show(server, &target, 201, written.bytes, query, wanted)
         }
         "update" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
             let validation = FieldValidation::read(query)?;
             let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
+            warnings.add(object.warnings);
             let options = write_options(query, &headers)?;
             let value = object.value;
-            let written = match server.update(&target, &|_| Ok(value.clone()), &options).await {
+            let change = |_: &Value| {
+                strategy::versioned(&target, &value)?;
+                Ok(value.clone())
+            };
+            let written = match server.update(&target, &change, &options).await {
                 Err(status) if status.code == 404 && creates_on_update(served) => {
                     let target = Target { name: String::new(), ..target.clone() };
                     server.create(&target, value.clone(), &options).await?
                 }
                 other => other?,
             };
-            let response =
-                show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
-            Ok(with_warnings(with_warnings(response, &object.warnings), &written.warnings))
+            show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)
         }
         "patch" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
-            let (written, warnings) = patched(server, &target, &bytes, &headers, query).await?;
-            let response =
-                show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)?;
-            Ok(with_warnings(with_warnings(response, &warnings), &written.warnings))
+            let written = patched(server, &target, &bytes, &headers, query).await?;
+            show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)
         }
         "delete" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
             let options = delete_options(&bytes, &headers, query)?;
+            warnings.add(strategy::deletion_warning(served, &options));
             let deleted = server.delete(&target, &options).await?;
             if deleted.gone && !returns_object(served) {
                 return Ok(answer::failure(&gone(&target, &deleted.uid), wanted));
@@ -171,19 +187,14 @@ fn creates_on_update(served: &Served) -> bool {
 /// Kinds whose last state answers their deletion; for others it is a Status.
 fn returns_object(served: &Served) -> bool {
     matches!(
-        served.kind(),
-        "Pod"
-            | "PodTemplate"
-            | "ResourceQuota"
-            | "ServiceAccount"
-            | "PersistentVolume"
-            | "PersistentVolumeClaim"
-            | "StorageClass"
-            | "VolumeAttachment"
-            | "CSINode"
-            | "CSIDriver"
-            | "CSIStorageCapacity"
-            | "Service"
+        (served.group(), served.kind()),
+        ("", "Pod" | "PodTemplate" | "ResourceQuota" | "ServiceAccount" | "Service")
+            | ("", "PersistentVolume" | "PersistentVolumeClaim")
+            | (
+                "storage.k8s.io",
+                "StorageClass" | "VolumeAttachment" | "VolumeAttributesClass" | "CSINode" | "CSIDriver"
+            )
+            | ("resource.k8s.io", _)
     )
 }
 
@@ -298,14 +309,13 @@ pub(crate) async fn patched(
     bytes: &Bytes,
     headers: &HeaderMap,
     query: &Query,
-) -> Result<(Written, Vec<String>), Status> {
+) -> Result<Written, Status> {
     let served = &target.served;
     let kind = patch::Kind::read(&header_text(headers, header::CONTENT_TYPE))?;
     let change = patch::parse(kind, bytes)?;
     let validation = FieldValidation::read(query)?;
     let gv = &served.resource.gv;
     let mut options = write_options(query, headers)?;
-    let warnings = parking_lot::Mutex::new(Vec::new());
     if kind == patch::Kind::Apply {
         if query.get("fieldManager").is_empty() {
             let path = trireme_schema::field::Path::new("fieldManager");
@@ -315,6 +325,7 @@ pub(crate) async fn patched(
         let force = query.flag("force");
         let manager = std::mem::take(&mut options.field_manager);
         let mut applied = body::finish(change, Vec::new(), gv, served.kind(), served.id, validation)?;
+        target.warnings.add(std::mem::take(&mut applied.warnings));
         if applied.value.at(&["metadata", "managedFields"]).is_some() {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
@@ -346,10 +357,10 @@ pub(crate) async fn patched(
                     Err(status) if status.reason == "AlreadyExists" => {
                         Err(Status::conflict(served.group(), served.plural(), "", &status.message))
                     }
-                    other => other.map(|w| (w, applied.warnings)),
+                    other => other,
                 }
             }
-            other => other.map(|w| (w, applied.warnings)),
+            other => other,
         };
     }
     let apply = |old: &Value| {
@@ -364,12 +375,10 @@ pub(crate) async fn patched(
         if object.value.str_at(&["metadata", "resourceVersion"]) == old.str_at(&["metadata", "resourceVersion"]) {
             object.value.remove_at(&["metadata", "resourceVersion"]);
         }
-        *warnings.lock() = object.warnings;
+        target.warnings.add(object.warnings);
         Ok(object.value)
     };
-    let written = server.update(target, &apply, &options).await?;
-    let warnings = warnings.into_inner();
-    Ok((written, warnings))
+    server.update(target, &apply, &options).await
 }
 
 async fn delete_all(
@@ -556,7 +565,10 @@ fn row(served: &Served, bytes: &Bytes, query: &Query) -> Value {
 
 /// An object's metadata alone.
 fn partial(bytes: &Bytes) -> Value {
-    let object = json::parse(bytes).unwrap_or_default();
+    let mut object = json::parse(bytes).unwrap_or_default();
+    if object.str_at(&["kind"]) == "DaemonSet" {
+        strategy::hide_template_generation(&mut object);
+    }
     let mut value = Value::object();
     value.set_at(&["kind"], "PartialObjectMetadata");
     value.set_at(&["apiVersion"], "meta.k8s.io/v1");
@@ -584,16 +596,6 @@ pub(crate) fn show(
         Shape::PartialMetadata => json::to_vec(&partial(&bytes)).into(),
     };
     Ok(answer::object(status, wanted, bytes))
-}
-
-fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
-    for text in warnings {
-        let quoted = format!("299 - {}", trireme_schema::field::quote(text));
-        if let Ok(value) = HeaderValue::from_str(&quoted) {
-            response.headers_mut().append(header::WARNING, value);
-        }
-    }
-    response
 }
 
 fn watch_answer(watching: Watching, query: &Query, wanted: Wanted) -> Response<Body> {

@@ -1,16 +1,19 @@
 //! Reviews: resources that answer a question and are not stored.
 
 use crate::answer::{self, Body};
-use crate::authz::{self, Action, Rule};
+use crate::authz::{self, Action};
 use crate::body::{self, FieldValidation};
+use crate::managed;
 use crate::media::Wanted;
 use crate::registry::Target;
 use crate::request::{Query, RequestInfo};
+use crate::resources;
 use crate::server::{ApiServer, Incoming, header_text};
 use crate::user::User;
 use http::{Request, Response, header};
 use std::sync::Arc;
 use trireme_schema::{Map, Status, Value};
+use trireme_validation::Subject;
 
 /// A question of a known kind.
 pub struct Review {
@@ -46,48 +49,54 @@ impl Review {
         query: &Query,
         wanted: Wanted,
     ) -> Result<Response<Body>, Status> {
+        let options = resources::write_options(query, request.headers())?;
         let content_type = header_text(request.headers(), header::CONTENT_TYPE);
         let bytes = request.into_body().read().await?;
         let validation = FieldValidation::read(query)?;
         let served = &self.target.served;
-        let mut object = body::of(served, &bytes, &content_type, validation)?.value;
+        let given = body::of(served, &bytes, &content_type, validation)?;
+        self.target.warnings.add(given.warnings);
+        let mut object = given.value;
+        if served.resource.namespaced {
+            object.set_at(&["metadata", "namespace"], self.target.namespace.as_str());
+        }
+        managed::written(served, "", None, &mut object, &options.field_manager);
+        self.check(&object)?;
         let user = &self.target.user;
         let status = match served.plural() {
             "tokenreviews" => token(server, &object)?,
             "selfsubjectreviews" => Value::Object(Map::from_iter([("userInfo", user_value(user))])),
-            "selfsubjectaccessreviews" => access(server, user, &object)?,
+            "selfsubjectaccessreviews" => access(server, user, &object),
             "selfsubjectrulesreviews" => {
-                let namespace = object.str_at(&["spec", "namespace"]);
+                let namespace = object.str_at(&["spec", "namespace"]).to_owned();
                 if namespace.is_empty() {
                     return Err(Status::bad_request("no namespace on request"));
                 }
-                rules(server, user, namespace)
+                // The answer does not repeat the question.
+                object.remove_at(&["spec"]);
+                object.remove_at(&["metadata"]);
+                rules(server, user, &namespace)
             }
-            _ => {
-                if served.resource.namespaced
-                    && object.str_at(&["spec", "resourceAttributes", "namespace"]) != self.target.namespace
-                {
-                    let path = trireme_schema::field::Path::new("spec.resourceAttributes.namespace");
-                    let why = "must match metadata.namespace";
-                    let value = object.str_at(&["spec", "resourceAttributes", "namespace"]);
-                    let error = trireme_schema::field::Error::invalid(&path, value, why);
-                    return Err(Status::invalid(served.group(), served.kind(), "", &[error]));
-                }
-                let subject = subject(&object);
-                if subject.name.is_empty() && subject.groups.is_empty() {
-                    let path = trireme_schema::field::Path::new("spec.user");
-                    let error = trireme_schema::field::Error::invalid(
-                        &path,
-                        "",
-                        "at least one of user or group must be specified",
-                    );
-                    return Err(Status::invalid(served.group(), served.kind(), "", &[error]));
-                }
-                access(server, &subject, &object)?
-            }
+            _ => access(server, &subject(&object), &object),
         };
         object.set_at(&["status"], status);
         Ok(answer::object(201, wanted, served.write(&object).into()))
+    }
+
+    /// Upstream's refusals of questions name no kind.
+    fn check(&self, object: &Value) -> Result<(), Status> {
+        let served = &self.target.served;
+        let errors = trireme_validation::review(&Subject {
+            group: served.group(),
+            version: &served.resource.gv.version,
+            kind: served.kind(),
+            id: served.id,
+            namespaced: served.resource.namespaced,
+            subresource: "",
+            new: object,
+            old: None,
+        });
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid(served.group(), "", "", &errors)) }
     }
 }
 
@@ -133,12 +142,10 @@ fn subject(object: &Value) -> User {
     }
 }
 
-fn access(server: &ApiServer, user: &User, object: &Value) -> Result<Value, Status> {
-    let resource = object.at(&["spec", "resourceAttributes"]);
-    let path = object.at(&["spec", "nonResourceAttributes"]);
+fn access(server: &ApiServer, user: &User, object: &Value) -> Value {
     let text = |value: &Value, field: &str| value.str_at(&[field]).to_owned();
-    let action = match (resource, path) {
-        (Some(r), None) => Action {
+    let action = match (object.at(&["spec", "resourceAttributes"]), object.at(&["spec", "nonResourceAttributes"])) {
+        (Some(r), _) => Action {
             verb: text(r, "verb"),
             group: text(r, "group"),
             resource: text(r, "resource"),
@@ -148,25 +155,13 @@ fn access(server: &ApiServer, user: &User, object: &Value) -> Result<Value, Stat
             path: String::new(),
         },
         (None, Some(p)) => Action { verb: text(p, "verb"), path: text(p, "path"), ..Action::default() },
-        _ => {
-            let path = trireme_schema::field::Path::new("spec.resourceAttributes");
-            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            let error = trireme_schema::field::Error::invalid(&path, Value::Null, why);
-            return Err(Status::invalid("authorization.k8s.io", object.str_at(&["kind"]), "", &[error]));
-        }
+        (None, None) => Action::default(),
     };
-    let mut map = Map::new();
-    map.insert("allowed", authz::allows(server, user, &action));
-    Ok(Value::Object(map))
+    Value::Object(Map::from_iter([("allowed", authz::allows(server, user, &action))]))
 }
 
 fn rules(server: &ApiServer, user: &User, namespace: &str) -> Value {
-    let mut all = authz::rules_of(server, user, namespace);
-    if user.is_in("system:masters") {
-        let every = || vec!["*".to_owned()];
-        all.push(Rule { verbs: every(), groups: every(), resources: every(), ..Rule::default() });
-        all.push(Rule { verbs: every(), urls: every(), ..Rule::default() });
-    }
+    let all = authz::rules_of(server, user, namespace);
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     for rule in all {
         let mut map = Map::from_iter([("verbs", rule.verbs)]);

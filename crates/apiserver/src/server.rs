@@ -167,7 +167,7 @@ impl ApiServer {
                 None => discovery::answer(self, info, request.headers(), wanted),
             };
         }
-        resources::answer(self, request, info, query, user, wanted).await
+        Ok(resources::answer(self, request, info, query, user, wanted).await)
     }
 }
 

@@ -1,10 +1,13 @@
 //! What differs between kinds when they are written: generations, status, names, addresses.
 
 use crate::allocate;
-use crate::registry::Target;
+use crate::catalogue::Served;
+use crate::defaults;
+use crate::registry::{DeleteOptions, Target, WriteOptions};
 use crate::server::ApiServer;
 use rand::Rng;
-use trireme_schema::{Map, Status, Value, time};
+use trireme_schema::field::{Error, Path};
+use trireme_schema::{Map, Status, StructId, Value, time};
 
 /// Kinds whose `metadata.generation` counts changes of what was asked for.
 fn has_generation(group: &str, kind: &str) -> bool {
@@ -24,9 +27,57 @@ fn has_generation(group: &str, kind: &str) -> bool {
     )
 }
 
+/// Kinds that count changes, but not from the first.
+fn counts_changes(group: &str, kind: &str) -> bool {
+    has_generation(group, kind) || (group, kind) == ("storage.k8s.io", "CSIDriver")
+}
+
+/// What becomes of dependents when a deletion does not say: nothing, of pods of the oldest controllers.
+pub fn propagation(served: &Served, finalizers: &[Value]) -> Option<&'static str> {
+    let told = finalizers.iter().any(|f| matches!(f.as_str(), Some("orphan" | "foregroundDeletion")));
+    let orphans = matches!((served.group(), served.kind()), ("batch", "Job") | ("", "ReplicationController"));
+    (orphans && !told).then_some("Orphan")
+}
+
+/// What is said to who deletes an object and does not say what becomes of its dependents.
+pub fn deletion_warning(served: &Served, options: &DeleteOptions) -> Option<String> {
+    let silent = (served.group(), served.kind()) == ("batch", "Job") && options.propagation.is_none();
+    silent.then(|| {
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them \
+         or set propagationPolicy=Orphan to suppress this warning"
+            .to_owned()
+    })
+}
+
+/// Whether an object may be replaced by one that does not say which version it replaces.
+fn may_be_replaced_blindly(group: &str, kind: &str) -> bool {
+    !matches!(
+        (group, kind),
+        ("storage.k8s.io", "CSIDriver" | "CSINode" | "CSIStorageCapacity" | "VolumeAttachment")
+            | ("apiextensions.k8s.io" | "apiregistration.k8s.io" | "admissionregistration.k8s.io", _)
+            | ("coordination.k8s.io", _)
+            | ("node.k8s.io", "RuntimeClass")
+            | ("policy", "PodDisruptionBudget")
+    )
+}
+
+/// Checks that an object that replaces another says which version of it, where it must.
+///
+/// # Errors
+/// 422.
+pub fn versioned(target: &Target, object: &Value) -> Result<(), Status> {
+    let served = &target.served;
+    let told = !object.str_at(&["metadata", "resourceVersion"]).is_empty();
+    if told || may_be_replaced_blindly(served.group(), served.kind()) {
+        return Ok(());
+    }
+    let error = Error::invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
+    Err(Status::invalid(served.group(), served.plural(), &target.name, &[error]))
+}
+
 /// Kinds that are created with the status that they are given.
 fn keeps_status_at_creation(kind: &str) -> bool {
-    matches!(kind, "Node" | "ComponentStatus" | "CertificateSigningRequest" | "Lease" | "APIService")
+    matches!(kind, "Node" | "ComponentStatus")
 }
 
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -37,8 +88,11 @@ pub fn random_suffix() -> String {
     (0..5).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
 }
 
-/// Makes a name from `generateName`.
-pub fn name_generated(object: &mut Value) {
+/// Makes a name from `generateName`; limit ranges need neither.
+pub fn name_generated(served: &Served, object: &mut Value) {
+    if served.kind() == "LimitRange" && object.str_at(&["metadata", "name"]).is_empty() {
+        object.set_at(&["metadata", "name"], uuid::Uuid::new_v4().to_string());
+    }
     let base = object.str_at(&["metadata", "generateName"]);
     if base.is_empty() || !object.str_at(&["metadata", "name"]).is_empty() {
         return;
@@ -76,6 +130,7 @@ pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -
                     ("status", "False"),
                     ("reason", "SchedulingGated"),
                     ("message", message),
+                    ("lastTransitionTime", time::now().as_str()),
                 ]);
                 object.set_at(&["status", "conditions"], vec![Value::Object(condition)]);
             }
@@ -88,7 +143,7 @@ pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -
                 object.set_at(&["spec", "finalizers"], Value::Array(finalizers));
             }
         }
-        ("batch", "Job") => job_selector(object),
+        ("batch", "Job") => job_selector(served.id, object),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             let user = &target.user;
             object.set_at(&["spec", "username"], user.name.as_str());
@@ -96,15 +151,67 @@ pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -
                 object.set_at(&["spec", "uid"], user.uid.as_str());
             }
             object.set_at(&["spec", "groups"], user.groups.clone());
-            if let Some(map) = object.as_object_mut() {
-                map.remove("status");
+            if !user.extra.is_empty() {
+                let extra = user.extra.iter().map(|(key, values)| (key.as_str(), values.clone()));
+                object.set_at(&["spec", "extra"], Map::from_iter(extra));
             }
         }
-        ("", "PersistentVolume" | "PersistentVolumeClaim") => object.set_at(&["status", "phase"], "Pending"),
+        ("", "PersistentVolume") => {
+            object.set_at(&["status", "phase"], "Pending");
+            object.set_at(&["status", "lastPhaseTransitionTime"], time::now());
+        }
+        ("", "PersistentVolumeClaim") => {
+            object.set_at(&["status", "phase"], "Pending");
+            data_sources(object);
+        }
+        ("apps", "DaemonSet") => template_generation(object, 1),
+        ("apps", "StatefulSet") => drop(object.remove_at(&MAX_UNAVAILABLE)),
+        ("apiregistration.k8s.io", "APIService") if object.at(&["spec", "service"]).is_none() => {
+            let now = time::now();
+            let available = Map::from_iter([
+                ("type", "Available"),
+                ("status", "True"),
+                ("lastTransitionTime", now.as_str()),
+                ("reason", "Local"),
+                ("message", "Local APIServices are always available"),
+            ]);
+            object.set_at(&["status", "conditions"], vec![Value::Object(available)]);
+        }
         _ => {}
     }
     let _ = server;
     Ok(())
+}
+
+/// The two fields that say where a volume's data comes from say the same, where both can (KEP-1495).
+fn data_sources(claim: &mut Value) {
+    let (source, reference) = (claim.at(&["spec", "dataSource"]), claim.at(&["spec", "dataSourceRef"]));
+    match (source.cloned(), reference.cloned()) {
+        (Some(source), None) => claim.set_at(&["spec", "dataSourceRef"], source),
+        (None, Some(reference)) if reference.get("namespace").is_none() => {
+            claim.set_at(&["spec", "dataSource"], reference);
+        }
+        _ => {}
+    }
+}
+
+/// The annotation in which `extensions/v1beta1` counted the changes of a daemon set's template, still kept.
+const TEMPLATE_GENERATION: [&str; 3] = ["metadata", "annotations", "deprecated.daemonset.template.generation"];
+
+/// A field whose feature (KEP-961) is off.
+const MAX_UNAVAILABLE: [&str; 4] = ["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"];
+
+/// Upstream makes that annotation for whole objects only.
+pub fn hide_template_generation(daemon_set: &mut Value) {
+    daemon_set.remove_at(&TEMPLATE_GENERATION);
+    if daemon_set.at(&["metadata", "annotations"]).and_then(Value::as_object).is_some_and(Map::is_empty) {
+        daemon_set.remove_at(&["metadata", "annotations"]);
+    }
+}
+
+fn template_generation(daemon_set: &mut Value, least: i64) {
+    let now: i64 = daemon_set.str_at(&TEMPLATE_GENERATION).parse().unwrap_or_default();
+    daemon_set.set_at(&TEMPLATE_GENERATION, now.max(least).to_string());
 }
 
 /// The class that decides who is killed first (KEP none; pkg/apis/core/helper/qos).
@@ -134,21 +241,29 @@ pub fn qos_class(pod: &Value) -> &'static str {
 }
 
 /// A job selects its pods by its own UID, unless it is told another way.
-fn job_selector(job: &mut Value) {
+fn job_selector(job_type: StructId, job: &mut Value) {
     if job.bool_at(&["spec", "manualSelector"]) {
         return;
     }
     let uid = job.str_at(&["metadata", "uid"]).to_owned();
     let name = job.str_at(&["metadata", "name"]).to_owned();
-    for (key, value) in [
-        ("batch.kubernetes.io/controller-uid", &uid),
-        ("batch.kubernetes.io/job-name", &name),
-        ("controller-uid", &uid),
-        ("job-name", &name),
+    // Labels that somebody chose stay, and are refused if they do not fit.
+    for (old, new, value) in [
+        ("job-name", "batch.kubernetes.io/job-name", &name),
+        ("controller-uid", "batch.kubernetes.io/controller-uid", &uid),
     ] {
-        job.set_at(&["spec", "template", "metadata", "labels", key], value.as_str());
+        const LABELS: [&str; 4] = ["spec", "template", "metadata", "labels"];
+        if job.at(&LABELS).and_then(|l| l.get(old)).is_none() {
+            for key in [old, new] {
+                job.set_at(&["spec", "template", "metadata", "labels", key], value.as_str());
+            }
+        }
     }
-    job.set_at(&["spec", "selector", "matchLabels", "batch.kubernetes.io/controller-uid"], uid);
+    let own = ["spec", "selector", "matchLabels", "batch.kubernetes.io/controller-uid"];
+    if job.at(&own).is_none() {
+        job.set_at(&own, uid);
+    }
+    defaults::apply(job_type, job);
 }
 
 /// Prepares a changed object: what the (sub)resource does not own stays as it was.
@@ -195,6 +310,17 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
         "ephemeralcontainers" | "resize" => keep(new, "status"),
         _ => {}
     }
+    match (served.group(), kind, target.subresource.as_str()) {
+        ("certificates.k8s.io", "CertificateSigningRequest", _) => keep(new, "spec"),
+        ("", "PersistentVolumeClaim", "") => data_sources(new),
+        ("apps", "StatefulSet", "") if old.at(&MAX_UNAVAILABLE).is_none() => drop(new.remove_at(&MAX_UNAVAILABLE)),
+        ("apps", "DaemonSet", "") => {
+            let before: i64 = old.str_at(&TEMPLATE_GENERATION).parse().unwrap_or_default();
+            let changed = old.at(&["spec", "template"]) != new.at(&["spec", "template"]);
+            new.set_at(&TEMPLATE_GENERATION, (before + i64::from(changed)).to_string());
+        }
+        _ => {}
+    }
     if kind == "Namespace" && target.subresource.is_empty() {
         match old.at(&["spec", "finalizers"]) {
             Some(value) => new.set_at(&["spec", "finalizers"], value.clone()),
@@ -219,7 +345,7 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
         }
         value
     };
-    if has_generation(served.group(), kind) && target.subresource != "status" && asked(old) != asked(new) {
+    if counts_changes(served.group(), kind) && target.subresource != "status" && asked(old) != asked(new) {
         let generation = old.int_at(&["metadata", "generation"]).unwrap_or_default();
         new.set_at(&["metadata", "generation"], generation + 1);
     }
@@ -242,9 +368,15 @@ fn stamp_conditions(old: &Value, new: &mut Value) {
 ///
 /// # Errors
 /// When what is asked for is taken.
-pub fn allocate(server: &ApiServer, target: &Target, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+pub fn allocate(
+    server: &ApiServer,
+    target: &Target,
+    object: &mut Value,
+    old: Option<&Value>,
+    options: &WriteOptions,
+) -> Result<(), Status> {
     if allocates(target) {
-        allocate::service(server, target, object, old)?;
+        allocate::service(server, target, object, old, options.dry_run)?;
     }
     Ok(())
 }

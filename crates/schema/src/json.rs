@@ -188,6 +188,75 @@ impl<'de> serde::Deserialize<'de> for Value {
     }
 }
 
+/// Paths of all members of a document, such as `spec.containers[0].name`, in order of appearance. A [`Value`] does not
+/// keep that order; messages about several fields name them in it.
+pub fn paths(text: &[u8]) -> Vec<String> {
+    struct Walk<'a>(&'a mut Vec<String>, String);
+
+    impl<'de> DeserializeSeed<'de> for Walk<'_> {
+        type Value = ();
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for Walk<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a JSON value")
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_str<E>(self, _: &str) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_unit<E>(self) -> Result<(), E> {
+            Ok(())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+            for i in 0.. {
+                if seq.next_element_seed(Walk(self.0, format!("{}[{i}]", self.1)))?.is_none() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+            while let Some(key) = members.next_key::<std::borrow::Cow<'de, str>>()? {
+                let path = if self.1.is_empty() { key.into_owned() } else { format!("{}.{key}", self.1) };
+                self.0.push(path.clone());
+                members.next_value_seed(Walk(self.0, path))?;
+            }
+            Ok(())
+        }
+    }
+
+    let mut paths = Vec::new();
+    let text = String::from_utf8_lossy(text);
+    // What is no JSON has been refused before anybody asks for its order; what was found up to there is the answer.
+    let _ = Walk(&mut paths, String::new()).deserialize(&mut serde_json::Deserializer::from_str(&text));
+    paths
+}
+
 /// Appends the JSON text of a value, keys sorted, as Go's encoder writes maps.
 pub fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
@@ -320,6 +389,12 @@ mod tests {
     fn repeated_keys_are_named_with_their_path() {
         let parsed = parse_noting_duplicates(br#"{"spec":{"c":[{"n":1,"n":2}]},"spec":{}}"#).unwrap();
         assert_eq!(parsed.duplicates, ["spec.c[0].n", "spec"]);
+    }
+
+    #[test]
+    fn paths_come_in_the_order_of_the_text() {
+        let paths = paths(br#"{"b":{"z":1,"y":[{"k":null}]},"a":"x"}"#);
+        assert_eq!(paths, ["b", "b.z", "b.y", "b.y[0].k", "a"]);
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub mod yaml;
 pub use builtin::builtin;
 pub use decode::{BadField, Decoded};
 pub use model::{
-    Column, Enumeration, Field, GroupVersion, ListKind, PatchStrategy, Resource, Schema, Struct, StructId, Subresource,
-    Type,
+    About, Column, Enumeration, Field, GroupVersion, ListKind, PatchStrategy, Resource, Schema, Struct, StructId,
+    Subresource, Type,
 };
 pub use quantity::Quantity;
 pub use selector::{FieldSelector, LabelSelector};

@@ -178,6 +178,17 @@ pub struct Column {
     pub format: String,
     /// Shown with `-o wide` only.
     pub wide: bool,
+    /// What it shows.
+    pub about: About,
+}
+
+/// A description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// That of a field.
+    Field(StructId, String),
+    /// One of its own.
+    Text(String),
 }
 
 /// A subresource.

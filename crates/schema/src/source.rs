@@ -8,7 +8,7 @@
 //! kinds Deployment DeploymentList                # Kind, or Kind=other.package.Type
 //! resource deployments Deployment deployment namespaced verbs=create,get short=deploy categories=all fields=a.b served
 //!   subresource scale autoscaling/v1.Scale verbs=get,patch,update
-//!   column "Name" string format=name wide
+//!   column "Name" string format=name wide about meta.v1.ObjectMeta.name   # described as a field is, or by a JSON text
 //! enum DeploymentConditionType open ["Available"]
 //! type Deployment struct=atomic
 //!   spec DeploymentSpec 2 ptr omit               # name, type, protobuf number or -, flags
@@ -19,8 +19,8 @@
 //! `struct=atomic`, `patch=merge,retainKeys:key`, `enum=Name`, `named=GoName`, `default=json`.
 
 use crate::model::{
-    Column, Enumeration, Field, GroupVersion, ListKind, PatchStrategy, Resource, Schema, Struct, StructId, Subresource,
-    Type,
+    About, Column, Enumeration, Field, GroupVersion, ListKind, PatchStrategy, Resource, Schema, Struct, StructId,
+    Subresource, Type,
 };
 use crate::{json, value::Value};
 use std::collections::HashMap;
@@ -215,7 +215,22 @@ impl Reader<'_> {
         let Some((name, rest)) = rest.strip_prefix('"').and_then(|r| r.split_once("\" ")) else {
             return Err(self.bad("a column needs a quoted name and a type"));
         };
-        let mut column = Column { name: name.to_owned(), kind: String::new(), format: String::new(), wide: false };
+        let (rest, about) = match rest.split_once(" about ") {
+            Some((rest, text)) if text.starts_with('"') => {
+                let text = json::parse(text.as_bytes()).map_err(|e| self.bad(e.to_string()))?;
+                (rest, About::Text(text.as_str().unwrap_or_default().to_owned()))
+            }
+            Some((rest, field)) => {
+                let Some((owner, field)) = field.rsplit_once('.') else { return Err(self.bad("no type or field")) };
+                let Some(id) = self.schema.type_named(owner) else {
+                    return Err(self.bad(format!("unknown type {owner}")));
+                };
+                (rest, About::Field(id, field.to_owned()))
+            }
+            None => (rest, About::Text(String::new())),
+        };
+        let name = name.to_owned();
+        let mut column = Column { name, kind: String::new(), format: String::new(), wide: false, about };
         for (i, word) in rest.split(' ').enumerate() {
             match word.strip_prefix("format=") {
                 Some(format) => column.format = format.to_owned(),

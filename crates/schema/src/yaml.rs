@@ -1,5 +1,9 @@
 //! YAML to [`Value`], with the scalars that Kubernetes users know (YAML 1.1's `yes` and `on` are truth values).
 
+mod write;
+
+pub use write::write;
+
 use crate::value::{Map, Value};
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use std::collections::HashMap;
@@ -163,8 +167,10 @@ fn merge(map: &mut Map, from: Value) {
 fn scalar(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Value::Bool(false),
+        "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
+        "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+            return Value::Bool(false);
+        }
         _ => {}
     }
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -194,88 +200,6 @@ fn scalar(text: &str) -> Value {
         Ok(n) if float && n.is_finite() => Value::Float(sign as f64 * n),
         _ => Value::String(text.to_owned()),
     }
-}
-
-/// Writes a value as block YAML, keys sorted, as `kubectl` and the API server do.
-pub fn write(value: &Value, out: &mut String) {
-    block(value, 0, out);
-    if !out.ends_with('\n') {
-        out.push('\n');
-    }
-}
-
-fn block(value: &Value, depth: usize, out: &mut String) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (i, (key, value)) in map.iter().enumerate() {
-                if i > 0 {
-                    indent(depth, out);
-                }
-                out.push_str(&quoted(key));
-                out.push(':');
-                match value {
-                    Value::Object(inner) if !inner.is_empty() => {
-                        out.push('\n');
-                        indent(depth + 1, out);
-                        block(value, depth + 1, out);
-                    }
-                    Value::Array(items) if !items.is_empty() => {
-                        out.push('\n');
-                        indent(depth, out);
-                        block(value, depth, out);
-                    }
-                    _ => {
-                        out.push(' ');
-                        block(value, depth, out);
-                    }
-                }
-            }
-        }
-        Value::Array(items) if !items.is_empty() => {
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    indent(depth, out);
-                }
-                out.push_str("- ");
-                block(item, depth + 1, out);
-            }
-        }
-        Value::Object(_) => out.push_str("{}\n"),
-        Value::Array(_) => out.push_str("[]\n"),
-        Value::String(text) => {
-            out.push_str(&quoted(text));
-            out.push('\n');
-        }
-        other => {
-            out.push_str(&crate::json::to_string(other));
-            out.push('\n');
-        }
-    }
-}
-
-fn indent(depth: usize, out: &mut String) {
-    for _ in 0..depth {
-        out.push_str("  ");
-    }
-}
-
-/// Plain where a reader would read the same text back, otherwise quoted as in JSON.
-fn quoted(text: &str) -> String {
-    let plain = matches!(scalar(text), Value::String(_))
-        && !text.starts_with([
-            ' ', '-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`', '=',
-            '<',
-        ])
-        && !text.ends_with([' ', ':'])
-        && !text.contains(": ")
-        && !text.contains(" #")
-        && text
-            .chars()
-            .all(|c| !c.is_control() && c != '\u{feff}' && c != '\u{2028}' && c != '\u{2029}' && c != '\u{85}');
-    if plain {
-        return text.to_owned();
-    }
-    serde_json::to_string(text).unwrap_or_default()
 }
 
 #[cfg(test)]

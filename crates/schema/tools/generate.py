@@ -33,6 +33,29 @@ def short(type_id):
     return None
 
 
+# Fields by their descriptions: what a column says of itself is mostly what the field says that it shows.
+described = {}
+openapi = json.load(open(os.path.join(facts_dir, "recorded", "openapi", "v2.json")))["definitions"]
+for type_id, definition in openapi.items():
+    for field, value in definition.get("properties", {}).items():
+        text = value.get("description", "").split("\n\nPossible enum values")[0].strip()
+        described.setdefault(text, []).append("%s.%s" % (short(type_id), field))
+
+
+def about(column, package):
+    """Where a column's description comes from: a field, preferably of the same package, or a text of its own."""
+    text = column["description"]
+    if not text:
+        return ""
+    group, version = package.split(".")
+
+    def far(name):
+        words = name.split(".")
+        return words[0] != group, words[0] != "meta", words[1] != version, words[1] != "v1", len(name), name
+    found = described.get(text.strip())
+    return " about " + (min(found, key=far) if found else json_text(text))
+
+
 def type_text(text, package):
     if text.startswith("list<"):
         return "[" + type_text(text[5:-1], package) + "]"
@@ -155,7 +178,7 @@ for package in sorted(packages):
                 lines.append("  subresource %s %s verbs=%s" % (s["name"], kind, verbs(s["verbs"])))
             for c in table or []:
                 flags = (" format=" + c["format"] if c["format"] else "") + (" wide" if c["priority"] else "")
-                lines.append("  column %s %s%s" % (json_text(c["name"]), c["type"], flags))
+                lines.append("  column %s %s%s%s" % (json_text(c["name"]), c["type"], flags, about(c, package)))
     enums = sorted(e for e in facts["enums"] if (short(e) or "").rsplit(".", 1)[0] == package)
     if enums:
         lines.append("")

@@ -14,12 +14,13 @@ mod rules;
 mod subject;
 
 mod apps;
+mod authorization;
 mod batch;
 mod core;
 
 pub use errors::Errors;
 pub use place::Place;
-pub use subject::{Subject, validate, warnings};
+pub use subject::{Subject, review, validate, warnings};
 
 use rules::Registry;
 
@@ -34,4 +35,5 @@ fn register(registry: &mut Registry) {
     core::register(registry);
     apps::register(registry);
     batch::register(registry);
+    authorization::register(registry);
 }

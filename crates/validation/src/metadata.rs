@@ -45,7 +45,7 @@ pub fn labels(place: &Place<'_>, errors: &mut Errors) {
 pub fn annotations(place: &Place<'_>, errors: &mut Errors) {
     let mut size = 0;
     for (key, value) in place.value.as_object().into_iter().flat_map(trireme_schema::Map::iter) {
-        let lower = if key.bytes().any(|b| b.is_ascii_uppercase()) { key.to_lowercase().into() } else { key.clone() };
+        let lower = if key.bytes().any(|b| b.is_ascii_uppercase()) { key.to_lowercase() } else { key.clone() };
         errors.format(place, key, names::qualified_name(&lower));
         size += key.len() + value.as_str().map_or(0, str::len);
     }

@@ -49,6 +49,16 @@ pub fn validate(subject: &Subject<'_>) -> Vec<Error> {
     errors.into_list()
 }
 
+/// What is wrong with a question: an object that is answered, not stored, and so has no metadata.
+pub fn review(subject: &Subject<'_>) -> Vec<Error> {
+    let mut errors = Errors::default();
+    let root = Place::root(subject);
+    for check in rules::registry().kind_checks(subject.id, "") {
+        check(&root, &mut errors);
+    }
+    errors.into_list()
+}
+
 /// What clients are told besides (the texts of `Warning` headers): fields that should no longer be used.
 pub fn warnings(subject: &Subject<'_>) -> Vec<String> {
     let registry: &Registry = rules::registry();

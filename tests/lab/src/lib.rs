@@ -89,5 +89,5 @@ impl Lab {
 }
 
 fn admin() -> User {
-    User::new("oracle-admin", &["system:masters"])
+    User { uid: "oracle-admin-uid".into(), ..User::new("oracle-admin", &["system:masters"]) }
 }

@@ -47,6 +47,8 @@ pub(super) fn protection(attributes: &Attributes<'_>, object: &mut Value) {
         "kubernetes.io/pvc-protection"
     } else if attributes.is("", "persistentvolumes", "") {
         "kubernetes.io/pv-protection"
+    } else if attributes.is("storage.k8s.io", "volumeattributesclasses", "") {
+        "kubernetes.io/vac-protection"
     } else {
         return;
     };
