@@ -1,13 +1,20 @@
 //! Walks an object along its types and applies the rules of each.
 
-use crate::rules::{Registry, Shape, TypeRules};
+use crate::rules::{self, Registry, Shape, TypeRules};
 use crate::{Errors, Place};
-use trireme_schema::StructId;
+use trireme_schema::{StructId, builtin};
 
 /// Checks an object of a type and all that it holds.
 pub(crate) fn walk(registry: &Registry, id: StructId, root: &Place<'_>, errors: &mut Errors) {
     if let Some(rules) = registry.type_rules(id) {
         visit(registry, rules, root, errors);
+    }
+}
+
+/// Checks a value of the type named, for functions that visit what the table leaves to them.
+pub(crate) fn walk_type(name: &str, place: &Place<'_>, errors: &mut Errors) {
+    if let Some(id) = builtin().type_named(name) {
+        walk(rules::registry(), id, place, errors);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is wrong, collected.
 
-use crate::Place;
+use crate::{Place, internal};
 use trireme_schema::Value;
 use trireme_schema::field::{Error, Path};
 
@@ -33,6 +33,11 @@ impl Errors {
         self.0.push(Error::invalid(&path(place), Value::Null, detail).showing(shown));
     }
 
+    /// The value of the place, of a type of the server's own, does not fit a rule.
+    pub(crate) fn invalid_internal(&mut self, place: &Place<'_>, ty: &str, detail: impl Into<String>) {
+        self.invalid_shown(place, internal::show(ty, place.value), detail);
+    }
+
     /// What a format of [`crate::formats`] says of a text.
     pub fn format(&mut self, place: &Place<'_>, text: &str, wrong: Vec<String>) {
         for why in wrong {
@@ -53,6 +58,16 @@ impl Errors {
     /// Names something that is not there.
     pub fn not_found(&mut self, place: &Place<'_>, value: impl Into<Value>) {
         self.0.push(Error::not_found(&path(place), value));
+    }
+
+    /// Is there twice; `shown` is its JSON as upstream writes it.
+    pub fn duplicate_shown(&mut self, place: &Place<'_>, shown: impl Into<String>) {
+        self.0.push(Error::duplicate(&path(place), Value::Null).showing(shown));
+    }
+
+    /// Names something that is not there, with a reason.
+    pub fn not_found_because(&mut self, place: &Place<'_>, value: impl Into<Value>, detail: impl Into<String>) {
+        self.0.push(Error { detail: detail.into(), ..Error::not_found(&path(place), value) });
     }
 
     /// Is none of the values that are (which are told as they come here).

@@ -5,12 +5,15 @@
 //! it, for what a table cannot say. Functions stand in a module per API group, in a file per kind. The result is what
 //! upstream's server answers: field paths, reasons and messages are those of Kubernetes 1.36.
 
+mod diff;
 mod engine;
 mod errors;
 pub mod formats;
+mod internal;
 mod metadata;
 mod place;
 mod rules;
+mod selectors;
 mod subject;
 
 mod apps;
@@ -32,6 +35,7 @@ pub(crate) type Warn = fn(&Subject<'_>, &mut Vec<String>);
 
 /// Registers the functions of all groups.
 fn register(registry: &mut Registry) {
+    selectors::register(registry);
     core::register(registry);
     apps::register(registry);
     batch::register(registry);

@@ -2,7 +2,7 @@
 
 use crate::formats::Format;
 use crate::{Errors, Place};
-use trireme_schema::{Value, builtin, encode, names};
+use trireme_schema::{Value, builtin, encode, field, names};
 
 const LARGEST_ANNOTATIONS: usize = 256 << 10;
 
@@ -102,19 +102,13 @@ fn owners(meta: &Place<'_>, errors: &mut Errors) {
 fn finalizers(meta: &Place<'_>, errors: &mut Errors) {
     let place = meta.child("finalizers");
     let list = meta.list("finalizers");
-    for finalizer in list {
+    for (i, finalizer) in list.iter().enumerate() {
         let text = finalizer.as_str().unwrap_or_default();
         errors.format(&place, text, names::qualified_name(text));
-    }
-    // Only metadata of the core group's kinds goes through the stricter rule of old.
-    if strict_finalizers(meta.subject.group) {
-        for (i, finalizer) in list.iter().enumerate() {
-            let text = finalizer.as_str().unwrap_or_default();
-            let standard = matches!(text, "orphan" | "foregroundDeletion" | "kubernetes");
-            if !standard && !text.contains('/') {
-                let why = "name is neither a standard finalizer name nor is it fully qualified";
-                errors.invalid_value(&place.index(i), text, why);
-            }
+        // A rule of older days, which has the index in its path.
+        if !text.contains('/') && !matches!(text, "orphan" | "foregroundDeletion" | "kubernetes") {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid_value(&place.index(i), text, why);
         }
     }
     let has = |name: &str| list.iter().any(|f| f.as_str() == Some(name));
@@ -123,17 +117,29 @@ fn finalizers(meta: &Place<'_>, errors: &mut Errors) {
     }
 }
 
-fn strict_finalizers(_group: &str) -> bool {
-    true
-}
-
 fn update(meta: &Place<'_>, errors: &mut Errors) {
-    let generation = |v: Option<&Value>| v.and_then(|v| v.int_at(&["generation"])).unwrap_or_default();
-    if generation(Some(meta.value)) < generation(meta.old) {
-        errors.invalid_value(&meta.child("generation"), generation(Some(meta.value)), "must not be decremented");
+    let Some(old) = meta.old else { return };
+    if old.get("deletionTimestamp").is_some() {
+        let added: Vec<String> = meta
+            .list("finalizers")
+            .iter()
+            .filter(|f| !old.list_at(&["finalizers"]).contains(f))
+            .map(|f| field::quote(f.as_str().unwrap_or_default()))
+            .collect();
+        if !added.is_empty() {
+            let added = added.join(", ");
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{added}}}"
+            );
+            errors.forbidden(&meta.child("finalizers"), why);
+        }
     }
-    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        let place = meta.child(field);
+    let generation = meta.int("generation").unwrap_or_default();
+    if generation < old.int_at(&["generation"]).unwrap_or_default() {
+        errors.invalid_value(&meta.child("generation"), generation, "must not be decremented");
+    }
+    for name in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let place = meta.child(name);
         if place.is_changed() {
             errors.invalid(&place, "field is immutable");
         }

@@ -88,6 +88,22 @@ impl<'a> Place<'a> {
         self.step(Step::Entry(name, key), find(self.value).unwrap_or(&NOTHING), self.old.and_then(find))
     }
 
+    /// The same place under another name: some of upstream's paths are not those of the fields.
+    pub fn shown_as<'b>(&self, name: &'b str) -> Place<'b>
+    where
+        'a: 'b,
+    {
+        Place { step: Step::Field(name), ..*self }
+    }
+
+    /// The same place with another value: for what upstream tells at a place where it does not stand.
+    pub fn with<'b>(&self, value: &'b Value) -> Place<'b>
+    where
+        'a: 'b,
+    {
+        Place { value, ..*self }
+    }
+
     /// Whether there is a value.
     pub fn is_set(&self) -> bool {
         !self.value.is_null()

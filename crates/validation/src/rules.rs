@@ -11,16 +11,26 @@ use trireme_schema::{Field, Schema, StructId, Type, Value, builtin, names};
 pub(crate) enum Rule {
     /// Given, and not empty.
     Required(String),
+    /// Not empty, when given.
+    NotEmpty(String),
     /// One of these texts, when given.
     Enum(Vec<String>),
     /// One of these texts, also when empty.
     OneOf(Vec<String>),
     /// At least so much.
     Min(i64),
+    /// More than nothing, in these words.
+    Positive(&'static str),
+    /// The permissions of a file.
+    Mode,
     /// From here to there.
     Range(i64, i64),
-    /// Of a format, when not empty.
+    /// Of a format, when given.
     Format(Format),
+    /// A port's number or name, when given.
+    PortOrName,
+    /// The same, also when absent: its zero value is looked at.
+    Always(Box<Rule>),
     /// At most so many bytes.
     MaxBytes(usize),
     /// At most so many elements.
@@ -57,6 +67,8 @@ pub(crate) struct TypeRules {
     pub checks: Vec<Check>,
     /// Fields that lead to types with rules.
     pub ways: Vec<(String, Shape, usize)>,
+    /// Fields whose types are visited by functions, since it depends on more than the type.
+    by_hand: Vec<String>,
 }
 
 /// How a field leads to a type.
@@ -178,15 +190,30 @@ impl Registry {
                 }
                 continue;
             }
+            if head == "*" && rest.trim() == "byHand" {
+                let names = schema.flat_fields(id).into_iter().map(|f| f.name.clone());
+                let at = self.slot(id);
+                self.types[at].by_hand.extend(names.chain([String::new()]));
+                continue;
+            }
             let Some(field) = schema.field(id, head) else {
                 wrong(format!("no field {head}"));
                 continue;
+            };
+            let (rest, by_hand) = match rest.trim().strip_suffix("byHand") {
+                Some(rest) => (rest, true),
+                None => (rest, false),
             };
             match rules(rest, schema, id, field) {
                 Ok(rules) => {
                     let zero = zero(field);
                     let at = self.slot(id);
-                    self.types[at].fields.push(FieldRules { name: head.to_owned(), zero, rules });
+                    if by_hand {
+                        self.types[at].by_hand.push(head.to_owned());
+                    }
+                    if !rules.is_empty() {
+                        self.types[at].fields.push(FieldRules { name: head.to_owned(), zero, rules });
+                    }
                 }
                 Err(what) => wrong(what),
             }
@@ -212,12 +239,14 @@ impl Registry {
                 let (inner, shape) = target(&field.ty)?;
                 Some((field.name.clone(), shape, *self.by_id.get(&inner)?))
             });
-            self.types[at].ways = ways.filter(|(name, ..)| !matches!(name.as_str(), "status" | "metadata")).collect();
+            let by_hand = std::mem::take(&mut self.types[at].by_hand);
+            let open = |name: &str| !matches!(name, "status" | "metadata") && !by_hand.iter().any(|b| b == name);
+            self.types[at].ways = ways.filter(|(name, ..)| open(name)).collect();
             // An embedded struct's rules hold for what embeds it.
             let inlined: Vec<usize> = schema[id]
                 .fields
                 .iter()
-                .filter(|f| f.inline)
+                .filter(|f| f.inline && open(""))
                 .filter_map(|f| self.by_id.get(&target(&f.ty)?.0).copied())
                 .collect();
             for slot in inlined {
@@ -273,6 +302,9 @@ fn rules(text: &str, schema: &Schema, owner: StructId, field: &Field) -> Result<
 }
 
 fn rule(word: &str, schema: &Schema, owner: StructId, field: &Field) -> Result<Rule, String> {
+    if let Some(word) = word.strip_suffix('!') {
+        return Ok(Rule::Always(Box::new(rule(word, schema, owner, field)?)));
+    }
     let (name, inner) = match word.split_once('(') {
         Some((name, inner)) => (name, inner.strip_suffix(')').ok_or_else(|| format!("no ) in {word:?}"))?),
         None => (word, ""),
@@ -283,6 +315,7 @@ fn rule(word: &str, schema: &Schema, owner: StructId, field: &Field) -> Result<R
     let count = || inner.trim().parse::<usize>().map_err(|_| format!("no number in {word:?}"));
     Ok(match name {
         "required" => Rule::Required(text()),
+        "notEmpty" => Rule::NotEmpty(text()),
         "enum" | "oneOf" => {
             let mut values = words();
             if values.is_empty() {
@@ -295,6 +328,11 @@ fn rule(word: &str, schema: &Schema, owner: StructId, field: &Field) -> Result<R
         }
         "min" => Rule::Min(number(inner)?),
         "nonNegative" => Rule::Min(0),
+        "positive" => Rule::Positive("must be greater than 0"),
+        "aboveZero" => Rule::Positive("must be greater than zero"),
+        "id" => Rule::Range(0, i32::MAX.into()),
+        "mode" => Rule::Mode,
+        "portOrName" => Rule::PortOrName,
         "port" => Rule::Range(1, 65_535),
         "range" => {
             let (from, to) = inner.split_once(',').ok_or_else(|| format!("no range in {word:?}"))?;
@@ -316,46 +354,76 @@ fn rule(word: &str, schema: &Schema, owner: StructId, field: &Field) -> Result<R
 impl Rule {
     /// Applies the rule; false when the rules after it have nothing to look at.
     pub fn apply(&self, place: &Place<'_>, zero: &Value, errors: &mut Errors) -> bool {
-        let value = if place.is_set() { place.value } else { zero };
-        let text = value.as_str().unwrap_or_default();
         let before = errors.len();
         match self {
             Rule::Required(detail) => {
-                let missing = match value {
+                let missing = match place.value {
                     Value::Null => true,
                     Value::String(text) => text.is_empty(),
                     Value::Array(items) => items.is_empty(),
-                    Value::Object(map) => map.is_empty() && !place.is_set(),
-                    Value::Int(n) => *n == 0,
                     _ => false,
                 };
                 if missing {
                     errors.required(place, detail.as_str());
                 }
             }
-            Rule::Enum(_) if text.is_empty() => {}
+            Rule::OneOf(_) => self.check(place, if place.is_set() { place.value } else { zero }, errors),
+            Rule::Always(rule) => rule.check(place, if place.is_set() { place.value } else { zero }, errors),
+            Rule::Immutable => {
+                if place.subject.old.is_some() && place.is_changed() {
+                    let value = if place.is_set() { place.value } else { zero };
+                    errors.invalid_value(place, value.clone(), "field is immutable");
+                }
+            }
+            _ if place.is_set() => self.check(place, place.value, errors),
+            _ => {}
+        }
+        errors.len() == before
+    }
+
+    fn check(&self, place: &Place<'_>, value: &Value, errors: &mut Errors) {
+        let text = value.as_str().unwrap_or_default();
+        let number = value.as_int();
+        match self {
             Rule::Enum(values) | Rule::OneOf(values) => {
                 if !values.iter().any(|v| v == text) {
                     let supported: Vec<&str> = values.iter().map(String::as_str).collect();
                     errors.not_supported(place, value.clone(), &supported);
                 }
             }
+            Rule::NotEmpty(detail) => {
+                if text.is_empty() {
+                    errors.required(place, detail.as_str());
+                }
+            }
             Rule::Min(least) => {
-                if value.as_int().is_some_and(|n| n < *least) {
+                if number.is_some_and(|n| n < *least) {
                     let why = format!("must be greater than or equal to {least}");
                     errors.invalid_value(place, value.clone(), why);
                 }
             }
+            Rule::Positive(why) => {
+                if number.is_some_and(|n| n <= 0) {
+                    errors.invalid_value(place, value.clone(), *why);
+                }
+            }
+            Rule::Mode => {
+                if number.is_some_and(|n| !(0..=0o777).contains(&n)) {
+                    let why = "must be a number between 0 and 0777 (octal), both inclusive";
+                    errors.invalid_value(place, value.clone(), why);
+                }
+            }
             Rule::Range(from, to) => {
-                if value.as_int().is_some_and(|n| n < *from || n > *to) {
+                if number.is_some_and(|n| n < *from || n > *to) {
                     errors.invalid_value(place, value.clone(), format!("must be between {from} and {to}, inclusive"));
                 }
             }
-            Rule::Format(format) => {
-                if !text.is_empty() {
-                    errors.format(place, text, format(text));
-                }
-            }
+            Rule::PortOrName => match number {
+                Some(n) if (1..=65_535).contains(&n) => {}
+                Some(n) => errors.invalid_value(place, n, "must be between 1 and 65535, inclusive"),
+                None => errors.format(place, text, names::port_name(text)),
+            },
+            Rule::Format(format) => errors.format(place, text, format(text)),
             Rule::MaxBytes(most) => {
                 if text.len() > *most {
                     errors.too_long(place, *most);
@@ -365,11 +433,6 @@ impl Rule {
                 let count = value.as_array().map_or(0, <[Value]>::len);
                 if count > *most {
                     errors.too_many(place, count, *most);
-                }
-            }
-            Rule::Immutable => {
-                if place.subject.old.is_some() && place.is_changed() {
-                    errors.invalid_value(place, value.clone(), "field is immutable");
                 }
             }
             Rule::Unique(keys) => unique(place, keys, errors),
@@ -384,15 +447,11 @@ impl Rule {
                     errors.format(&place.key(key), key, format(key));
                 }
             }
-            Rule::Forbidden(detail) => {
-                if place.is_set() {
-                    errors.forbidden(place, detail.as_str());
-                }
-            }
+            Rule::Forbidden(detail) => errors.forbidden(place, detail.as_str()),
             Rule::Labels => crate::metadata::labels(place, errors),
             Rule::Annotations => crate::metadata::annotations(place, errors),
+            Rule::Required(_) | Rule::Always(_) | Rule::Immutable => {}
         }
-        errors.len() == before
     }
 }
 
