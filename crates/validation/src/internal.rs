@@ -287,7 +287,8 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_names_a_type_and_its_fields() {
-        for line in include_str!("internal.txt").lines().filter(|l| l.starts_with("rename ") || l.starts_with("order ")) {
+        for line in include_str!("internal.txt").lines().filter(|l| l.starts_with("rename ") || l.starts_with("order "))
+        {
             let mut words = line.split(' ').skip(1);
             let name = words.next().unwrap();
             let id = builtin().type_named(name).unwrap_or_else(|| panic!("{line}"));
@@ -303,6 +304,10 @@ mod tests {
         let taint = value!({"key": "a", "effect": "NoSchedule"});
         assert_eq!(show("core.v1.Taint", &taint), r#"{"Key":"a","Value":"","Effect":"NoSchedule","TimeAdded":null}"#);
         let spec = value!({"selector": {"matchLabels": {"a": "b"}}});
-        assert!(tree("core.v1.PersistentVolumeClaimSpec", &spec).pretty().contains("\n \"Selector\": {\n  \"matchLabels\": {\n   \"a\": \"b\"\n  }\n },"));
+        assert!(
+            tree("core.v1.PersistentVolumeClaimSpec", &spec)
+                .pretty()
+                .contains("\n \"Selector\": {\n  \"matchLabels\": {\n   \"a\": \"b\"\n  }\n },")
+        );
     }
 }

@@ -81,7 +81,8 @@ fn data_source(spec: &Place<'_>, errors: &mut Errors) {
             errors.invalid_value(&source, kind, why);
         }
         // What was stored with a wrong group stays valid.
-        let tolerated = spec.parent().is_some_and(|p| p.old.is_some_and(|old| old.at(&["spec", field, "apiGroup"]).is_some()));
+        let tolerated =
+            spec.parent().is_some_and(|p| p.old.is_some_and(|old| old.at(&["spec", field, "apiGroup"]).is_some()));
         if !group.is_empty() && !tolerated {
             errors.format(&source.child("apiGroup"), group, names::dns1123_subdomain(group));
         }
@@ -108,7 +109,9 @@ fn update(claim: &Place<'_>, errors: &mut Errors) {
     let Some(old) = claim.old else { return };
     let empty = Value::object();
     let (old_spec, new_spec) = (old.get("spec").unwrap_or(&empty), claim.value.get("spec").unwrap_or(&empty));
-    let annotation = |claim: &Value| claim.at(&["metadata", "annotations", CLASS_ANNOTATION]).and_then(Value::as_str).map(str::to_owned);
+    let annotation = |claim: &Value| {
+        claim.at(&["metadata", "annotations", CLASS_ANNOTATION]).and_then(Value::as_str).map(str::to_owned)
+    };
     let (old_class, new_class) = (annotation(old), annotation(claim.value));
     let (mut before, mut after) = (old_spec.clone(), new_spec.clone());
     let keep = |into: &mut Value, path: &[&str], from: &Value| match from.at(path) {
@@ -129,7 +132,11 @@ fn update(claim: &Place<'_>, errors: &mut Errors) {
     } else {
         if old_class != new_class {
             let meta = claim.child("metadata.annotations");
-            errors.invalid_value(&meta.child(CLASS_ANNOTATION), new_class.as_deref().unwrap_or_default(), "field is immutable");
+            errors.invalid_value(
+                &meta.child(CLASS_ANNOTATION),
+                new_class.as_deref().unwrap_or_default(),
+                "field is immutable",
+            );
         }
         if unset && class.is_some() && old_class.as_deref().is_none_or(|c| class == Some(c)) {
             keep(&mut after, &["storageClassName"], old_spec);
@@ -146,7 +153,8 @@ fn update(claim: &Place<'_>, errors: &mut Errors) {
     let spec = claim.child("spec");
     if before != after {
         let pretty = |v: &Value| internal::tree("core.v1.PersistentVolumeClaimSpec", v).pretty();
-        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        let why =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.forbidden(&spec, format!("{why}\n{}", diff::unified(&pretty(&before), &pretty(&after))));
     }
     let size = |v: Option<&Value>| v.and_then(Value::as_str).and_then(|t| t.parse().ok()).unwrap_or(Quantity::ZERO);

@@ -120,7 +120,8 @@ fn label_keys(term: &Place<'_>, errors: &mut Errors) {
 /// Whether terms of a gated pod only got more requirements (KEP-3838).
 pub(super) fn mutation(place: &Place<'_>, old: Option<&Value>, new: Option<&Value>, errors: &mut Errors) {
     const REQUIRED: [&str; 2] = ["requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
-    let terms = |v: Option<&Value>| v.and_then(|v| v.at(&REQUIRED)).and_then(Value::as_array).unwrap_or_default().to_vec();
+    let terms =
+        |v: Option<&Value>| v.and_then(|v| v.at(&REQUIRED)).and_then(Value::as_array).unwrap_or_default().to_vec();
     if old.is_none_or(|v| v.get(REQUIRED[0]).is_none()) {
         return;
     }

@@ -69,7 +69,9 @@ pub(super) fn match_fields(annotations: &Place<'_>, spec: &Place<'_>, errors: &m
     for_each_container(spec, |container| {
         let context = container.child("securityContext");
         let name = container.text("name");
-        if let (Some(profile), Some(text)) = (context.field("seccompProfile"), of(&format!("{SECCOMP_CONTAINER}{name}"))) {
+        if let (Some(profile), Some(text)) =
+            (context.field("seccompProfile"), of(&format!("{SECCOMP_CONTAINER}{name}")))
+        {
             same("seccomp", text, profile.value, &profile, errors);
         }
         let place = context.child("appArmorProfile");

@@ -8,8 +8,16 @@ use std::collections::HashSet;
 use trireme_schema::{Value, names};
 
 /// Fields that ephemeral containers cannot have (they are no part of the workload).
-const NOT_EPHEMERAL: [&str; 8] =
-    ["ports", "resources", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy", "restartPolicyRules"];
+const NOT_EPHEMERAL: [&str; 8] = [
+    "ports",
+    "resources",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+    "resizePolicy",
+    "restartPolicyRules",
+];
 
 pub(super) fn check_all(spec: &Place<'_>, volumes: &Volumes<'_>, errors: &mut Errors) {
     regular(spec, volumes, errors);

@@ -43,7 +43,8 @@ pub(super) fn variable(variable: &Place<'_>, errors: &mut Errors) {
     }
     sources += ["configMapKeyRef", "secretKeyRef"].into_iter().filter(|f| from.has(f)).count();
     if sources == 0 {
-        let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
+        let why =
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
         errors.invalid_value(&from, "", why);
     } else if !variable.text("value").is_empty() {
         errors.invalid_value(&from, "", "may not be specified when `value` is not empty");
@@ -130,9 +131,21 @@ fn convertible(version: &str, path: &str, subscript: Option<(&str, &str)>) -> Re
         (Some((path, _)), _) => Err(format!("field label does not support subscript: {path}")),
         (
             None,
-            "metadata.annotations" | "metadata.labels" | "metadata.name" | "metadata.namespace" | "metadata.uid"
-            | "spec.nodeName" | "spec.restartPolicy" | "spec.serviceAccountName" | "spec.schedulerName" | "status.phase"
-            | "status.hostIP" | "status.hostIPs" | "status.podIP" | "status.podIPs" | "spec.host",
+            "metadata.annotations"
+            | "metadata.labels"
+            | "metadata.name"
+            | "metadata.namespace"
+            | "metadata.uid"
+            | "spec.nodeName"
+            | "spec.restartPolicy"
+            | "spec.serviceAccountName"
+            | "spec.schedulerName"
+            | "status.phase"
+            | "status.hostIP"
+            | "status.hostIPs"
+            | "status.podIP"
+            | "status.podIPs"
+            | "spec.host",
         ) => Ok(()),
         (None, other) => Err(format!("field label not supported: {other}")),
     }
@@ -150,8 +163,7 @@ pub(crate) fn resource_selector(selector: &Place<'_>, in_volume: bool, errors: &
         errors.not_supported(&selector.child("resource"), resource, &RESOURCES);
     }
     let divisor = selector.value.get("divisor").and_then(Value::as_str).unwrap_or("0");
-    const SIZES: [&str; 13] =
-        ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    const SIZES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
     let (sizes, what): (&[&str], &str) = match resource.split_once('.').map(|(_, r)| r) {
         Some("cpu") if RESOURCES.contains(&resource) => (&["1m", "1"], "cpu"),
         Some("memory") if RESOURCES.contains(&resource) => (&SIZES, "memory"),

@@ -21,8 +21,17 @@ const COUNTED: [&str; 9] = [
 fn is_standard(name: &str) -> bool {
     matches!(
         name,
-        "cpu" | "memory" | "ephemeral-storage" | "requests.cpu" | "requests.memory" | "requests.ephemeral-storage"
-            | "limits.cpu" | "limits.memory" | "limits.ephemeral-storage" | "storage" | "requests.storage"
+        "cpu"
+            | "memory"
+            | "ephemeral-storage"
+            | "requests.cpu"
+            | "requests.memory"
+            | "requests.ephemeral-storage"
+            | "limits.cpu"
+            | "limits.memory"
+            | "limits.ephemeral-storage"
+            | "storage"
+            | "requests.storage"
     ) || COUNTED.contains(&name)
         || is_huge(name)
         || name.starts_with("requests.hugepages-")
@@ -37,9 +46,7 @@ fn is_native(name: &str) -> bool {
 }
 
 fn is_extended(name: &str) -> bool {
-    !is_native(name)
-        && !name.starts_with("requests.")
-        && names::qualified_name(&format!("requests.{name}")).is_empty()
+    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 /// Whether a container may ask for less than its limit.
@@ -179,7 +186,11 @@ fn claims(spec: &Place<'_>, place: &Place<'_>, errors: &mut Errors) {
         if !known.contains(name) {
             let names = known.into_iter().collect::<Vec<_>>().join(", ");
             let rest = if names.is_empty() { " which is empty".to_owned() } else { format!(": {names}") };
-            errors.not_found_because(&claim, name, format!("must be one of the names in pod.spec.resourceClaims{rest}"));
+            errors.not_found_because(
+                &claim,
+                name,
+                format!("must be one of the names in pod.spec.resourceClaims{rest}"),
+            );
         }
     }
 }

@@ -126,7 +126,8 @@ fn dns(spec: &Place<'_>, errors: &mut Errors) {
     }
     let characters: usize = config.items("searches").map(|s| s.str().len()).sum();
     if characters + count.saturating_sub(1) > SEARCH_CHARACTERS {
-        let why = format!("must not have more than {SEARCH_CHARACTERS} characters (including spaces) in the search list");
+        let why =
+            format!("must not have more than {SEARCH_CHARACTERS} characters (including spaces) in the search list");
         errors.invalid(&searches, why);
     }
     for search in config.items("searches") {

@@ -57,9 +57,8 @@ fn deadline(spec: &Place<'_>, old: &Value, errors: &mut Errors) -> bool {
 
 /// Tolerations may be added, and last longer or shorter.
 fn tolerations(spec: &Place<'_>, old: &Value, errors: &mut Errors) {
-    let same = |a: &Value, b: &Value| {
-        ["key", "operator", "value", "effect"].iter().all(|field| a.get(field) == b.get(field))
-    };
+    let same =
+        |a: &Value, b: &Value| ["key", "operator", "value", "effect"].iter().all(|field| a.get(field) == b.get(field));
     let kept = |old: &Value| spec.list("tolerations").iter().any(|new| same(old, new));
     if !old.list_at(&["tolerations"]).iter().all(kept) {
         let why = "existing toleration can not be modified except its tolerationSeconds";
@@ -102,7 +101,8 @@ fn rest(spec: &Place<'_>, old: &Value, errors: &mut Errors) {
         gated(spec, old, errors);
         keep(&mut new, &["nodeSelector"]);
         keep(&mut new, &["affinity", "nodeAffinity"]);
-        if new.at(&["affinity"]).and_then(Value::as_object).is_some_and(Map::is_empty) && old.get("affinity").is_none() {
+        if new.at(&["affinity"]).and_then(Value::as_object).is_some_and(Map::is_empty) && old.get("affinity").is_none()
+        {
             new.remove_at(&["affinity"]);
         }
     }
@@ -233,7 +233,9 @@ fn common_resources(container: &mut Value, was: &Value) {
             container.remove_at(&["resources", list]);
         }
     }
-    if container.get("resources").and_then(Value::as_object).is_some_and(Map::is_empty) && was.get("resources").is_none() {
+    if container.get("resources").and_then(Value::as_object).is_some_and(Map::is_empty)
+        && was.get("resources").is_none()
+    {
         container.remove_at(&["resources"]);
     }
     match was.get("resizePolicy") {
@@ -244,8 +246,7 @@ fn common_resources(container: &mut Value, was: &Value) {
 
 /// The class of a pod by what its containers ask for (`pkg/apis/core/helper/qos`).
 fn quality(pod: &Value) -> &'static str {
-    let containers =
-        || pod.list_at(&["spec", "containers"]).iter().chain(pod.list_at(&["spec", "initContainers"]));
+    let containers = || pod.list_at(&["spec", "containers"]).iter().chain(pod.list_at(&["spec", "initContainers"]));
     let amount = |c: &Value, of: &str, name: &str| {
         let text = c.at(&["resources", of, name]).and_then(Value::as_str)?;
         text.parse::<Quantity>().ok().filter(|q| !q.is_zero())

@@ -223,9 +223,8 @@ fn overlaps(volume: &Place<'_>, warnings: &mut Vec<String>) {
         }
         paths.push((clean, source.to_owned()));
     };
-    let items = |source: &Place<'_>| {
-        source.list("items").iter().map(|i| i.str_at(&["path"]).to_owned()).collect::<Vec<_>>()
-    };
+    let items =
+        |source: &Place<'_>| source.list("items").iter().map(|i| i.str_at(&["path"]).to_owned()).collect::<Vec<_>>();
     if let Some(map) = volume.field("configMap") {
         let of = format!("ConfigMap {}", quote(map.text("name")));
         items(&map).iter().for_each(|path| add(&of, "", path, warnings));
@@ -304,9 +303,8 @@ fn ports(spec: &Place<'_>, warnings: &mut Vec<String>) {
             let (own, protocol) = (port.int("containerPort").unwrap_or_default(), port.text("protocol"));
             if !ip.is_empty() && host == 0 {
                 let name = port.text("name");
-                let shown = format!(
-                    "{{Name:{name} HostPort:{host} ContainerPort:{own} Protocol:{protocol} HostIP:{ip}}}"
-                );
+                let shown =
+                    format!("{{Name:{name} HostPort:{host} ContainerPort:{own} Protocol:{protocol} HostIP:{ip}}}");
                 warnings.push(format!("{port}: hostIP set without hostPort: {shown}"));
             }
             let others = seen.entry((own, protocol.to_owned())).or_default();

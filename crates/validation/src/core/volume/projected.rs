@@ -72,7 +72,8 @@ pub(super) fn check(volume: &Place<'_>, errors: &mut Errors) {
                 errors.invalid_value(volume, bundle.text("path"), "conflicting duplicate paths");
             }
         }
-        let given = ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
+        let given =
+            ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
         if given.iter().filter(|f| source.has(f)).count() > 1 {
             errors.forbidden(&source, "may not specify more than 1 volume type per source");
         }
