@@ -1,0 +1,37 @@
+//! The Common Expression Language as Kubernetes 1.36 uses it, with the texts and the costs of cel-go 0.26.
+//!
+//! An [`Env`] says what expressions can speak about and compiles them to a [`Program`]; this tells the type of the
+//! result and what it can cost, and gives a [`Value`] for an [`Activation`] within a [`Budget`].
+//!
+//! ```
+//! use trireme_cel::{Budget, Env, Type, Value};
+//!
+//! let env = Env::kubernetes().with_variable("self", Type::String);
+//! let program = env.compile("self.startsWith('a')")?;
+//! let variables = [("self", Value::str("abc"))];
+//! let result = program.evaluate(&variables, &mut Budget::new(1_000))?;
+//! assert_eq!(result.as_bool(), Some(true));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod check;
+mod cost;
+mod decl;
+mod env;
+mod error;
+pub mod library;
+pub mod names;
+mod program;
+mod run;
+mod syntax;
+mod types;
+mod value;
+
+pub use decl::{Functions, Implementation, Overload};
+pub use env::{Env, TypeProvider};
+pub use error::EvalError;
+pub use program::{CompileError, Program};
+pub use run::{Activation, Budget};
+pub use syntax::source::{Issue, Issues, Location};
+pub use types::Type;
+pub use value::{Key, List, ListType, Map, Opaque, Schema, SchemaType, Struct, Text, Timestamp, Value, to_json};

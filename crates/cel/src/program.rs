@@ -1,0 +1,52 @@
+//! A compiled expression.
+
+use crate::check::Checked;
+use crate::env::Env;
+use crate::error::EvalError;
+use crate::run::{Activation, Budget, Plan, evaluate, plan};
+use crate::syntax::source::Issues;
+use crate::types::Type;
+use crate::value::Value;
+
+/// Why an expression does not compile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// It is wrong.
+    #[error("compilation failed: {0}")]
+    Invalid(#[from] Issues),
+    /// Part of it is constant and fails.
+    #[error("program instantiation failed: {0}")]
+    Program(#[from] EvalError),
+}
+
+/// A compiled expression, to be evaluated often and anywhere.
+#[derive(Debug)]
+pub struct Program {
+    plan: Plan,
+    slots: usize,
+    checked: Checked,
+}
+
+impl Program {
+    pub(crate) fn new(env: &Env, checked: Checked) -> Result<Self, CompileError> {
+        let (plan, slots) = plan(env, &checked)?;
+        Ok(Self { plan, slots, checked })
+    }
+
+    /// The type of the result; `dyn` if nobody has checked it.
+    pub fn result_type(&self) -> &Type {
+        self.checked.type_of(&self.checked.tree)
+    }
+
+    /// Evaluates it.
+    ///
+    /// # Errors
+    /// An operation fails, or the budget is used up.
+    pub fn evaluate<'a>(
+        &'a self,
+        activation: &'a dyn Activation,
+        budget: &mut Budget<'_>,
+    ) -> Result<Value<'a>, EvalError> {
+        evaluate(&self.plan, self.slots, activation, budget)
+    }
+}

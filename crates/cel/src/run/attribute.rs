@@ -1,0 +1,120 @@
+//! Reading from a place: a variable and the fields, keys and indices that lead from it.
+
+use super::eval::{Evaluation, Result};
+use super::plan::{Attribute, Qualifier, QualifierKey, Root};
+use crate::error::EvalError;
+use crate::value::{List, Value};
+
+impl<'a> Evaluation<'a, '_, '_> {
+    /// The value at a place, and its price: what the steps cost, and one for the place itself unless the choice between
+    /// two places has been paid already, or nothing but a presence has been asked for.
+    pub(super) fn attribute(&mut self, attribute: &'a Attribute) -> Result<'a> {
+        let value = self.resolve(attribute);
+        let free = attribute.test || matches!(attribute.root, Root::Conditional(..));
+        if !free && !matches!(&value, Err(error) if error.is_final()) {
+            self.budget.charge(1)?;
+        }
+        match value? {
+            Value::Optional(value) if attribute.test => Ok(Value::Bool(value.is_some())),
+            value => Ok(value),
+        }
+    }
+
+    fn resolve(&mut self, attribute: &'a Attribute) -> Result<'a> {
+        let mut value = match &attribute.root {
+            Root::Slot(slot) => self.read_slot(*slot)?,
+            Root::Variable(name) => self
+                .activation
+                .variable(name)?
+                .ok_or_else(|| EvalError::new(format!("no such attribute(s): {name}")))?,
+            Root::Plan(plan) => self.eval(plan)?,
+            Root::Conditional(condition, branches) => match self.eval(condition)? {
+                Value::Bool(true) => self.resolve(&branches[0])?,
+                Value::Bool(false) => self.resolve(&branches[1])?,
+                _ => return Err(EvalError::no_such_overload()),
+            },
+        };
+        let Some(last) = attribute.way.len().checked_sub(1) else { return Ok(value) };
+        let mut optional = false;
+        if let Value::Optional(inner) = &value {
+            optional = true;
+            match inner {
+                Some(inner) => value = (**inner).clone(),
+                None => return Ok(value),
+            }
+        }
+        for (n, qualifier) in attribute.way.iter().enumerate() {
+            optional |= qualifier.optional;
+            let test = attribute.test && n == last;
+            match self.step(&value, qualifier, optional, test)? {
+                Some(next) => value = next,
+                None if test && !optional => return Ok(Value::Bool(false)),
+                None => return Ok(Value::Optional(None)),
+            }
+            if test && !optional {
+                return Ok(Value::Bool(true));
+            }
+        }
+        Ok(if optional { Value::some(value) } else { value })
+    }
+
+    /// One step; none if there may be nothing and there is nothing.
+    fn step(
+        &mut self,
+        value: &Value<'a>,
+        qualifier: &'a Qualifier,
+        optional: bool,
+        test: bool,
+    ) -> std::result::Result<Option<Value<'a>>, EvalError> {
+        let key = match &qualifier.key {
+            QualifierKey::Constant(key) => Ok(key.clone()),
+            QualifierKey::Attribute(attribute) => self.resolve(attribute),
+        };
+        let found = key.and_then(|key| find(value, &key, optional || test));
+        if !matches!(&found, Err(error) if error.is_final()) && (!optional || matches!(found, Ok(Some(_)))) {
+            self.budget.charge(1)?;
+        }
+        found
+    }
+}
+
+/// What a value holds under a key.
+fn find<'a>(
+    value: &Value<'a>,
+    key: &Value<'a>,
+    may_be_absent: bool,
+) -> std::result::Result<Option<Value<'a>>, EvalError> {
+    let found = match (value, key) {
+        (Value::Map(map), Value::String(name)) => map.field(name)?,
+        (Value::Map(map), _) => map.get(key)?,
+        (Value::List(list), _) => return item(list, key, may_be_absent),
+        (Value::Struct(object), Value::String(name)) => object.fields.get(&**name).cloned(),
+        _ => None,
+    };
+    match found {
+        Some(value) => Ok(Some(value)),
+        None if may_be_absent => Ok(None),
+        None => Err(EvalError::new(format!("no such key: {key}"))),
+    }
+}
+
+fn item<'a>(
+    list: &List<'a>,
+    key: &Value<'a>,
+    may_be_absent: bool,
+) -> std::result::Result<Option<Value<'a>>, EvalError> {
+    let index = match key {
+        Value::Int(n) => usize::try_from(*n).ok(),
+        Value::Uint(n) => usize::try_from(*n).ok(),
+        Value::Double(d) if d.trunc() == *d => usize::try_from(*d as i64).ok(),
+        other => {
+            let t = other.type_of();
+            return Err(EvalError::new(format!("unsupported index type '{}' in list", t.name())));
+        }
+    };
+    match index.and_then(|index| list.get(index)) {
+        Some(value) => value.map(Some),
+        None if may_be_absent => Ok(None),
+        None => Err(EvalError::new(format!("index out of bounds: {key}"))),
+    }
+}

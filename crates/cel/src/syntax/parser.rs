@@ -1,0 +1,646 @@
+//! The grammar: cel-spec's `CEL.g4`, with the limits and the words of cel-go.
+
+use super::ast::{Call, Element, Entry, Expr, Field, Id, Message, Node, Select, operator};
+use super::lexer::{Kind, Token, Unrecognized, tokens};
+use super::source::{Issue, Issues, Location, Places};
+use super::{Syntax, literal, macros};
+use crate::value::Value;
+
+/// The longest expression, in code points.
+const LONGEST: usize = 100_000;
+/// How deep a rule of the grammar may nest, and a tree.
+const DEEPEST: usize = 250;
+
+/// A tree and where its nodes stand in the text.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed {
+    pub(crate) tree: Expr,
+    /// The byte offset of every node, by id.
+    pub(crate) offsets: Vec<u32>,
+}
+
+/// Reads an expression.
+pub(crate) fn parse(text: &str, syntax: Syntax) -> Result<Parsed, Issues> {
+    let whole = |message: String| Err(Issues::new(text, vec![Issue { at: Location::NONE, message }]));
+    let size = text.chars().count();
+    if size > LONGEST {
+        return whole(format!("expression code point size exceeds limit: size: {size}, limit {LONGEST}"));
+    }
+    let (tokens, unrecognized) = tokens(text);
+    let mut parser =
+        Parser { text, tokens: &tokens, at: 0, offsets: vec![0], issues: vec![], syntax, depth: Depth::default() };
+    let result = parser.start();
+    let places = Places::new(text);
+    let mut issues: Vec<Issue> = parser
+        .issues
+        .iter()
+        .map(|(offset, message)| Issue { at: places.at(*offset), message: message.clone() })
+        .collect();
+    match result {
+        Ok(tree) if issues.is_empty() && unrecognized.is_empty() => Ok(Parsed { tree, offsets: parser.offsets }),
+        Err(Stop::TooDeep(message)) => whole(message),
+        result => {
+            if result.is_err() || !unrecognized.is_empty() {
+                issues.extend(syntax_issues(text, &places, &tokens, &unrecognized, result.err()));
+            }
+            Err(Issues::new(text, issues))
+        }
+    }
+}
+
+fn syntax_issues(
+    text: &str,
+    places: &Places<'_>,
+    _tokens: &[Token],
+    unrecognized: &[Unrecognized],
+    stop: Option<Stop>,
+) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    for (start, end) in unrecognized {
+        let what = &text[*start as usize..*end as usize];
+        let message = format!("Syntax error: token recognition error at: '{what}'");
+        issues.push(Issue { at: places.at(*start), message });
+    }
+    if let Some(Stop::Syntax(offset, message)) = stop {
+        let mut at = places.at(offset);
+        // cel-go has no column in an empty text.
+        if text.is_empty() {
+            at.column = -1;
+        }
+        issues.push(Issue { at, message: format!("Syntax error: {message}") });
+    }
+    issues
+}
+
+/// Why there is no tree.
+#[derive(Debug)]
+enum Stop {
+    Syntax(u32, String),
+    TooDeep(String),
+}
+
+type Parse<T> = Result<T, Stop>;
+
+/// How deep each recursive rule is nested now.
+#[derive(Default)]
+struct Depth {
+    expr: usize,
+    relation: usize,
+    calc: usize,
+    member: usize,
+}
+
+/// A subtree and its height, as the limit counts it.
+struct Tree {
+    expr: Expr,
+    height: usize,
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: &'a [Token],
+    at: usize,
+    offsets: Vec<u32>,
+    issues: Vec<(u32, String)>,
+    syntax: Syntax,
+    depth: Depth,
+}
+
+/// Names that no variable or function can have.
+const RESERVED: [&str; 17] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
+impl Parser<'_> {
+    fn peek(&self) -> Token {
+        self.tokens[self.at]
+    }
+
+    fn peek_kind(&self) -> Kind {
+        self.peek().kind
+    }
+
+    fn kind_after(&self, n: usize) -> Kind {
+        self.tokens.get(self.at + n).map_or(Kind::End, |t| t.kind)
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek();
+        if token.kind != Kind::End {
+            self.at += 1;
+        }
+        token
+    }
+
+    fn accept(&mut self, kind: Kind) -> Option<Token> {
+        (self.peek_kind() == kind).then(|| self.next())
+    }
+
+    fn expect(&mut self, kind: Kind) -> Parse<Token> {
+        match self.accept(kind) {
+            Some(token) => Ok(token),
+            None => Err(self.unexpected(&kind.to_string())),
+        }
+    }
+
+    /// What stands here is not what may stand here.
+    fn unexpected(&self, wanted: &str) -> Stop {
+        let token = self.peek();
+        let what = if token.kind == Kind::End { "<EOF>" } else { token.text(self.text) };
+        Stop::Syntax(token.start, format!("mismatched input '{what}' expecting {wanted}"))
+    }
+
+    pub(super) fn id(&mut self, offset: u32) -> Id {
+        let id = self.offsets.len() as Id;
+        self.offsets.push(offset);
+        id
+    }
+
+    fn report(&mut self, offset: u32, message: impl Into<String>) -> Expr {
+        self.issues.push((offset, message.into()));
+        self.leaf(offset, Node::Literal(Value::Null)).expr
+    }
+
+    fn leaf(&mut self, offset: u32, kind: Node) -> Tree {
+        Tree { expr: Expr { id: self.id(offset), kind }, height: 0 }
+    }
+
+    /// A node above others, which makes the tree higher.
+    fn above(&mut self, offset: u32, height: usize, kind: Node) -> Parse<Tree> {
+        if height >= DEEPEST {
+            return Err(Stop::TooDeep("max recursion depth exceeded".to_owned()));
+        }
+        Ok(Tree { expr: Expr { id: self.id(offset), kind }, height: height + 1 })
+    }
+
+    fn enter(&mut self, rule: fn(&mut Depth) -> &mut usize) -> Parse<()> {
+        let depth = rule(&mut self.depth);
+        *depth += 1;
+        if *depth > DEEPEST {
+            return Err(Stop::TooDeep(format!("expression recursion limit exceeded: {DEEPEST}")));
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) -> Parse<Expr> {
+        let tree = self.expr()?;
+        if self.peek_kind() == Kind::End {
+            return Ok(tree.expr);
+        }
+        let token = self.peek();
+        let what = token.text(self.text);
+        let problem = if self.kind_after(1) == Kind::End { "extraneous" } else { "mismatched" };
+        Err(Stop::Syntax(token.start, format!("{problem} input '{what}' expecting <EOF>")))
+    }
+
+    fn expr(&mut self) -> Parse<Tree> {
+        self.enter(|depth| &mut depth.expr)?;
+        let mut tree = self.logical(operator::OR, Kind::Or)?;
+        if let Some(op) = self.accept(Kind::Question) {
+            let yes = self.logical(operator::OR, Kind::Or)?;
+            self.expect(Kind::Colon)?;
+            let no = self.expr()?;
+            let height = tree.height.max(yes.height).max(no.height);
+            tree = self.operation(op.start, height, operator::CONDITIONAL, vec![tree.expr, yes.expr, no.expr])?;
+        }
+        self.depth.expr -= 1;
+        Ok(tree)
+    }
+
+    /// `a || b || c` and `a && b && c`, which become balanced trees.
+    fn logical(&mut self, function: &'static str, kind: Kind) -> Parse<Tree> {
+        let first = if kind == Kind::Or { self.logical(operator::AND, Kind::And)? } else { self.relation()? };
+        let mut height = first.height;
+        let (mut terms, mut ops) = (vec![Some(first.expr)], vec![]);
+        while let Some(op) = self.accept(kind) {
+            let term = if kind == Kind::Or { self.logical(operator::AND, Kind::And)? } else { self.relation()? };
+            height = height.max(term.height);
+            terms.push(Some(term.expr));
+            ops.push(op.start);
+        }
+        let expr = self.balanced(function, &mut terms, &ops);
+        Ok(Tree { expr, height })
+    }
+
+    fn balanced(&mut self, function: &'static str, terms: &mut [Option<Expr>], ops: &[u32]) -> Expr {
+        let Some(last) = ops.len().checked_sub(1) else {
+            return terms[0].take().unwrap_or(Expr { id: 0, kind: Node::Literal(Value::Null) });
+        };
+        let middle = last.div_ceil(2);
+        let (left_terms, right_terms) = terms.split_at_mut(middle + 1);
+        let left = self.balanced(function, left_terms, &ops[..middle]);
+        let right = self.balanced(function, right_terms, &ops[middle + 1..]);
+        let id = self.id(ops[middle]);
+        Expr {
+            id,
+            kind: Node::Call(Box::new(Call { function: function.to_owned(), target: None, args: vec![left, right] })),
+        }
+    }
+
+    fn operation(&mut self, offset: u32, height: usize, function: &str, args: Vec<Expr>) -> Parse<Tree> {
+        self.above(offset, height, Node::Call(Box::new(Call { function: function.to_owned(), target: None, args })))
+    }
+
+    fn relation(&mut self) -> Parse<Tree> {
+        let before = self.depth.relation;
+        self.enter(|depth| &mut depth.relation)?;
+        let mut left = self.sum()?;
+        while let Some(function) = relation_operator(self.peek_kind()) {
+            let op = self.next();
+            self.enter(|depth| &mut depth.relation)?;
+            let inner = self.depth.relation;
+            self.enter(|depth| &mut depth.relation)?;
+            let right = self.sum()?;
+            self.depth.relation = inner;
+            left = self.operation(op.start, left.height.max(right.height), function, vec![left.expr, right.expr])?;
+        }
+        self.depth.relation = before;
+        Ok(left)
+    }
+
+    fn sum(&mut self) -> Parse<Tree> {
+        let before = self.depth.calc;
+        self.enter(|depth| &mut depth.calc)?;
+        let mut left = self.product()?;
+        loop {
+            let function = match self.peek_kind() {
+                Kind::Plus => operator::ADD,
+                Kind::Minus => operator::SUBTRACT,
+                _ => break,
+            };
+            let op = self.next();
+            self.enter(|depth| &mut depth.calc)?;
+            let inner = self.depth.calc;
+            self.enter(|depth| &mut depth.calc)?;
+            let right = self.product()?;
+            self.depth.calc = inner;
+            left = self.operation(op.start, left.height.max(right.height), function, vec![left.expr, right.expr])?;
+        }
+        self.depth.calc = before;
+        Ok(left)
+    }
+
+    fn product(&mut self) -> Parse<Tree> {
+        let before = self.depth.calc;
+        let mut left = self.unary()?;
+        loop {
+            let function = match self.peek_kind() {
+                Kind::Star => operator::MULTIPLY,
+                Kind::Slash => operator::DIVIDE,
+                Kind::Percent => operator::MODULO,
+                _ => break,
+            };
+            let op = self.next();
+            self.enter(|depth| &mut depth.calc)?;
+            let right = self.unary()?;
+            left = self.operation(op.start, left.height.max(right.height), function, vec![left.expr, right.expr])?;
+        }
+        self.depth.calc = before;
+        Ok(left)
+    }
+
+    fn unary(&mut self) -> Parse<Tree> {
+        let (kind, function) = match self.peek_kind() {
+            Kind::Exclam => (Kind::Exclam, operator::NOT),
+            Kind::Minus if !matches!(self.kind_after(1), Kind::Int | Kind::Float) => (Kind::Minus, operator::NEGATE),
+            _ => return self.member(),
+        };
+        let first = self.peek();
+        let mut count = 0;
+        while self.accept(kind).is_some() {
+            count += 1;
+        }
+        let tree = self.member()?;
+        // An even number of them says nothing.
+        if count % 2 == 0 {
+            return Ok(tree);
+        }
+        let id = self.id(first.start);
+        let call = Call { function: function.to_owned(), target: None, args: vec![tree.expr] };
+        Ok(Tree { expr: Expr { id, kind: Node::Call(Box::new(call)) }, height: tree.height })
+    }
+
+    fn member(&mut self) -> Parse<Tree> {
+        let before = self.depth.member;
+        self.enter(|depth| &mut depth.member)?;
+        let mut tree = self.primary()?;
+        loop {
+            match self.peek_kind() {
+                Kind::Dot => {
+                    self.enter(|depth| &mut depth.member)?;
+                    tree = self.dot(tree)?;
+                }
+                Kind::OpenBracket => {
+                    self.enter(|depth| &mut depth.member)?;
+                    let open = self.next();
+                    let function =
+                        if self.accept(Kind::Question).is_some() { operator::OPTIONAL_INDEX } else { operator::INDEX };
+                    let index = self.expr()?;
+                    self.expect(Kind::CloseBracket)?;
+                    let height = tree.height.max(index.height);
+                    tree = self.operation(open.start, height, function, vec![tree.expr, index.expr])?;
+                }
+                _ => break,
+            }
+        }
+        self.depth.member = before;
+        Ok(tree)
+    }
+
+    /// `.field`, `.?field` and `.method(...)`.
+    fn dot(&mut self, operand: Tree) -> Parse<Tree> {
+        let dot = self.next();
+        let optional = self.accept(Kind::Question).is_some();
+        let name = self.peek();
+        let field = match name.kind {
+            Kind::Identifier => name.text(self.text).to_owned(),
+            Kind::Escaped => self.quoted_name(name),
+            _ => return Err(self.no_alternative(dot)),
+        };
+        self.next();
+        if optional {
+            let id = self.id(name.start);
+            let field = Expr { id, kind: Node::Literal(Value::text(field)) };
+            let call =
+                Call { function: operator::OPTIONAL_SELECT.to_owned(), target: None, args: vec![operand.expr, field] };
+            let id = self.id(dot.start);
+            return Ok(Tree { expr: Expr { id, kind: Node::Call(Box::new(call)) }, height: operand.height + 1 });
+        }
+        if name.kind == Kind::Identifier
+            && let Some(open) = self.accept(Kind::OpenParen)
+        {
+            let (args, height) = self.arguments()?;
+            let height = height.max(operand.height);
+            return self.call(open.start, height, field, Some(operand.expr), args);
+        }
+        self.above(
+            dot.start,
+            operand.height,
+            Node::Select(Box::new(Select { operand: operand.expr, field, test: false })),
+        )
+    }
+
+    /// The name between backquotes, which the API server does not take.
+    fn quoted_name(&mut self, token: Token) -> String {
+        if !self.syntax.quoted_names {
+            self.issues.push((token.start, "unsupported syntax: '`'".to_owned()));
+        }
+        token.text(self.text).trim_matches('`').to_owned()
+    }
+
+    fn no_alternative(&self, from: Token) -> Stop {
+        let token = self.peek();
+        if token.kind == Kind::End {
+            return self.unexpected("{'?', IDENTIFIER, ESC_IDENTIFIER}");
+        }
+        let what = self.text.get(from.start as usize..token.end as usize).unwrap_or_default();
+        // cel-go's own words for a reserved word in the place of a name.
+        if matches!(token.kind, Kind::True | Kind::False | Kind::Null) {
+            return self.unexpected("IDENTIFIER");
+        }
+        Stop::Syntax(token.start, format!("no viable alternative at input '{what}'"))
+    }
+
+    fn arguments(&mut self) -> Parse<(Vec<Expr>, usize)> {
+        let (mut args, mut height) = (vec![], 0);
+        if self.accept(Kind::CloseParen).is_some() {
+            return Ok((args, height));
+        }
+        loop {
+            let arg = self.expr()?;
+            height = height.max(arg.height);
+            args.push(arg.expr);
+            if self.accept(Kind::Comma).is_none() {
+                break;
+            }
+        }
+        self.expect(Kind::CloseParen)?;
+        Ok((args, height))
+    }
+
+    /// A call, or what a macro makes of it.
+    fn call(
+        &mut self,
+        offset: u32,
+        height: usize,
+        function: String,
+        target: Option<Expr>,
+        args: Vec<Expr>,
+    ) -> Parse<Tree> {
+        let call = Call { function, target, args };
+        let call = match macros::expand(self.syntax, call, &mut |expr| match expr {
+            Some(from) => self.copy_id(from),
+            None => self.id(offset),
+        }) {
+            macros::Expansion::None(call) => call,
+            macros::Expansion::Done(expr) => return self.higher(height, expr),
+            macros::Expansion::Wrong(at, message) => {
+                let at = at.map_or(offset, |id| self.offsets[id as usize]);
+                let expr = self.report(at, message);
+                return Ok(Tree { expr, height });
+            }
+        };
+        if call.target.is_some() {
+            return self.above(offset, height, Node::Call(Box::new(call)));
+        }
+        let id = self.id(offset);
+        Ok(Tree { expr: Expr { id, kind: Node::Call(Box::new(call)) }, height })
+    }
+
+    fn copy_id(&mut self, from: Id) -> Id {
+        self.id(self.offsets[from as usize])
+    }
+
+    fn higher(&self, height: usize, expr: Expr) -> Parse<Tree> {
+        if height >= DEEPEST {
+            return Err(Stop::TooDeep("max recursion depth exceeded".to_owned()));
+        }
+        Ok(Tree { expr, height: height + 1 })
+    }
+
+    fn primary(&mut self) -> Parse<Tree> {
+        let token = self.peek();
+        match token.kind {
+            Kind::Identifier => self.name(),
+            Kind::Dot if self.kind_after(1) == Kind::Identifier => self.name(),
+            Kind::OpenParen => {
+                self.next();
+                let tree = self.expr()?;
+                self.expect(Kind::CloseParen)?;
+                Ok(tree)
+            }
+            Kind::OpenBracket => self.list(),
+            Kind::OpenBrace => self.map(),
+            Kind::Dot => {
+                self.next();
+                Err(self.no_alternative(token))
+            }
+            _ => self.literal(),
+        }
+    }
+
+    fn literal(&mut self) -> Parse<Tree> {
+        let sign = self.accept(Kind::Minus);
+        let token = self.peek();
+        let start = sign.unwrap_or(token).start;
+        let text = token.text(self.text);
+        let value = match token.kind {
+            Kind::Int => literal::int(text, sign.is_some()).map(Value::Int).ok_or("invalid int literal"),
+            Kind::Uint => literal::uint(text).map(Value::Uint).ok_or("invalid uint literal"),
+            Kind::Float => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(Value::Double(if sign.is_some() { -number } else { number })),
+                _ => Err("invalid double literal"),
+            },
+            Kind::String => literal::unquote(text, false)
+                .and_then(|text| String::from_utf8(text).map_err(|_| literal::BAD))
+                .map(Value::text),
+            Kind::Bytes => literal::unquote(&text[1..], true).map(Value::bytes),
+            Kind::True => Ok(Value::Bool(true)),
+            Kind::False => Ok(Value::Bool(false)),
+            Kind::Null => Ok(Value::Null),
+            _ => return Err(self.unexpected(EXPRESSION_START)),
+        };
+        self.next();
+        match value {
+            Ok(value) => Ok(self.leaf(start, Node::Literal(value))),
+            Err(message) => Ok(Tree { expr: self.report(start, message), height: 0 }),
+        }
+    }
+
+    /// A variable, a function call or a message.
+    fn name(&mut self) -> Parse<Tree> {
+        let dot = self.accept(Kind::Dot);
+        let token = self.next();
+        let id = token.text(self.text);
+        let start = dot.unwrap_or(token).start;
+        let name = if dot.is_some() { format!(".{id}") } else { id.to_owned() };
+        if let Some(length) = self.message_name() {
+            return self.message(name, length);
+        }
+        let reserved = RESERVED.contains(&id).then(|| format!("reserved identifier: {id}"));
+        if let Some(open) = self.accept(Kind::OpenParen) {
+            let (args, height) = self.arguments()?;
+            if let Some(message) = reserved {
+                return Ok(Tree { expr: self.report(start, message), height });
+            }
+            return self.call(open.start, height, name, None, args);
+        }
+        match reserved {
+            Some(message) => Ok(Tree { expr: self.report(start, message), height: 0 }),
+            None => Ok(self.leaf(token.start, Node::Ident(name))),
+        }
+    }
+
+    /// Whether the names from here on lead to `{`, and over how many tokens.
+    fn message_name(&self) -> Option<usize> {
+        let mut n = 0;
+        while self.kind_after(n) == Kind::Dot && self.kind_after(n + 1) == Kind::Identifier {
+            n += 2;
+        }
+        (self.kind_after(n) == Kind::OpenBrace).then_some(n)
+    }
+
+    fn message(&mut self, mut name: String, rest: usize) -> Parse<Tree> {
+        for _ in 0..rest {
+            name.push_str(self.next().text(self.text));
+        }
+        let open = self.expect(Kind::OpenBrace)?;
+        let (mut fields, mut height) = (vec![], 0);
+        while self.peek_kind() != Kind::CloseBrace && !(fields.is_empty() && self.peek_kind() == Kind::Comma) {
+            let optional = self.accept(Kind::Question).is_some();
+            let token = self.peek();
+            let name = match token.kind {
+                Kind::Identifier => token.text(self.text).to_owned(),
+                Kind::Escaped => self.quoted_name(token),
+                _ => return Err(self.unexpected("{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}")),
+            };
+            self.next();
+            let colon = self.expect(Kind::Colon)?;
+            let id = self.id(colon.start);
+            let value = self.expr()?;
+            height = height.max(value.height);
+            fields.push(Field { id, name, value: value.expr, optional });
+            if self.peek_kind() != Kind::Comma || self.kind_after(1) == Kind::CloseBrace {
+                break;
+            }
+            self.next();
+        }
+        self.accept(Kind::Comma);
+        self.expect(Kind::CloseBrace)?;
+        let id = self.id(open.start);
+        Ok(Tree { expr: Expr { id, kind: Node::Struct(Box::new(Message { name, fields })) }, height })
+    }
+
+    fn list(&mut self) -> Parse<Tree> {
+        let open = self.next();
+        let (mut elements, mut height) = (vec![], 0);
+        while self.peek_kind() != Kind::CloseBracket && !(elements.is_empty() && self.peek_kind() == Kind::Comma) {
+            let optional = self.accept(Kind::Question).is_some();
+            let value = self.expr()?;
+            height = height.max(value.height);
+            elements.push(Element { value: value.expr, optional });
+            if self.peek_kind() != Kind::Comma || self.kind_after(1) == Kind::CloseBracket {
+                break;
+            }
+            self.next();
+        }
+        self.accept(Kind::Comma);
+        self.expect(Kind::CloseBracket)?;
+        let id = self.id(open.start);
+        Ok(Tree { expr: Expr { id, kind: Node::List(elements) }, height })
+    }
+
+    fn map(&mut self) -> Parse<Tree> {
+        let open = self.next();
+        let (mut entries, mut height) = (vec![], 0);
+        while self.peek_kind() != Kind::CloseBrace && !(entries.is_empty() && self.peek_kind() == Kind::Comma) {
+            let optional = self.accept(Kind::Question).is_some();
+            let key = self.expr()?;
+            self.expect(Kind::Colon)?;
+            let value = self.expr()?;
+            height = height.max(key.height).max(value.height);
+            entries.push(Entry { key: key.expr, value: value.expr, optional });
+            if self.peek_kind() != Kind::Comma || self.kind_after(1) == Kind::CloseBrace {
+                break;
+            }
+            self.next();
+        }
+        self.accept(Kind::Comma);
+        self.expect(Kind::CloseBrace)?;
+        let id = self.id(open.start);
+        Ok(Tree { expr: Expr { id, kind: Node::Map(entries) }, height })
+    }
+}
+
+/// What an expression may begin with, as error messages list it.
+const EXPRESSION_START: &str =
+    "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
+fn relation_operator(kind: Kind) -> Option<&'static str> {
+    Some(match kind {
+        Kind::Less => operator::LESS,
+        Kind::LessEquals => operator::LESS_EQUALS,
+        Kind::Greater => operator::GREATER,
+        Kind::GreaterEquals => operator::GREATER_EQUALS,
+        Kind::Equals => operator::EQUALS,
+        Kind::NotEquals => operator::NOT_EQUALS,
+        Kind::In => operator::IN,
+        _ => return None,
+    })
+}
