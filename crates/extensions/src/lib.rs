@@ -1,0 +1,15 @@
+//! Custom resources as data.
+//!
+//! A definition meets, in this order: [`definition`] (may it say this?), [`names`] (are its names free?), [`compile`] (its
+//! schemas become [`Node`]s). An object of its kind meets [`prune`] (what is not known goes), [`default`] (what is missing
+//! comes) and [`validate`] (what is there must fit).
+
+pub mod compile;
+pub mod default;
+pub mod formats;
+mod node;
+pub mod prune;
+pub mod validate;
+
+pub use compile::Compiler;
+pub use node::{Additional, Checks, Kind, List, Node, Pattern, Rule};
