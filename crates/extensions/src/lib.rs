@@ -7,9 +7,12 @@
 pub mod compile;
 pub mod default;
 pub mod formats;
+pub mod jsonpath;
+pub mod names;
 mod node;
 pub mod prune;
 pub mod validate;
 
 pub use compile::Compiler;
+pub use jsonpath::JsonPath;
 pub use node::{Additional, Checks, Kind, List, Node, Pattern, Rule};
