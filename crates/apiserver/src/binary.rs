@@ -81,7 +81,7 @@ mod tests {
             items.join(",")
         );
         let meta = json::parse(br#"{"resourceVersion":"9","continue":"t","remainingItemCount":3}"#).unwrap();
-        let list = list(served, meta, items.iter().map(|i| i.as_bytes())).unwrap();
+        let list = list(&served, meta, items.iter().map(|i| i.as_bytes())).unwrap();
         assert_eq!(list, answer::to_protobuf(whole.as_bytes()).unwrap());
     }
 

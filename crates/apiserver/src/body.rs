@@ -1,6 +1,7 @@
 //! Bodies: bytes to objects, with the field validation that the client asks for.
 
 use crate::catalogue::Served;
+use crate::custom;
 use crate::media::{self, Form};
 use crate::request::Query;
 use std::collections::HashMap;
@@ -59,6 +60,20 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<Object, Status> {
     let form = media::body_form(content_type)?;
+    let (mut tree, duplicates) = parse(bytes, form, gv, kind, id)?;
+    check_kind(&mut tree, gv, kind)?;
+    let order = || if form == Form::Json { json::paths(bytes) } else { Vec::new() };
+    finish_in_order(tree, duplicates, gv, kind, id, validation, &order)
+}
+
+/// A body as a tree, and the paths of fields that are there twice.
+fn parse(
+    bytes: &[u8],
+    form: Form,
+    gv: &GroupVersion,
+    kind: &str,
+    id: StructId,
+) -> Result<(Value, Vec<String>), Status> {
     let (mut tree, duplicates) = match form {
         Form::Json => {
             let parsed = json::parse_noting_duplicates(bytes)
@@ -88,9 +103,7 @@ pub fn decode(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
         )));
     }
-    check_kind(&mut tree, gv, kind)?;
-    let order = || if form == Form::Json { json::paths(bytes) } else { Vec::new() };
-    finish_in_order(tree, duplicates, gv, kind, id, validation, &order)
+    Ok((tree, duplicates))
 }
 
 /// A body may leave out what it is; if it says so, it must be what is expected.
@@ -167,12 +180,45 @@ fn finish_in_order(
 /// As [`decode`].
 pub fn of(served: &Served, bytes: &[u8], content_type: &str, validation: FieldValidation) -> Result<Object, Status> {
     let gv = &served.resource.gv;
-    let mut object = decode(bytes, content_type, gv, served.kind(), served.id, validation)?;
-    crate::defaults::apply(served.id, &mut object.value);
-    if served.kind() == "Secret" {
-        secret_text(&mut object.value);
+    if let Some(custom) = &served.custom {
+        let form = custom::body_form(content_type)?;
+        let (tree, duplicates) = parse(bytes, form, gv, served.kind(), served.id)?;
+        return custom::of(served, custom, tree, duplicates, validation);
     }
+    let mut object = decode(bytes, content_type, gv, served.kind(), served.id, validation)?;
+    default(served, &mut object.value);
     Ok(object)
+}
+
+/// A tree as an object of a resource, with its defaults.
+///
+/// # Errors
+/// 400.
+pub fn object(served: &Served, tree: Value, validation: FieldValidation) -> Result<Object, Status> {
+    if let Some(custom) = &served.custom {
+        return custom::object(served, custom, tree, Vec::new(), validation);
+    }
+    let mut object = undefaulted(served, tree, validation)?;
+    default(served, &mut object.value);
+    Ok(object)
+}
+
+/// A tree as an object of a resource.
+///
+/// # Errors
+/// 400.
+pub fn undefaulted(served: &Served, tree: Value, validation: FieldValidation) -> Result<Object, Status> {
+    match &served.custom {
+        Some(custom) => custom::undefaulted(served, custom, tree, Vec::new(), validation),
+        None => finish(tree, Vec::new(), &served.resource.gv, served.kind(), served.id, validation),
+    }
+}
+
+fn default(served: &Served, object: &mut Value) {
+    crate::defaults::apply(served.id, object);
+    if served.kind() == "Secret" && served.group().is_empty() {
+        secret_text(object);
+    }
 }
 
 /// `stringData` is a convenience of writers: it becomes `data`.

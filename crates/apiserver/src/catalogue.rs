@@ -1,16 +1,22 @@
 //! What is served: resources by group, version and name.
 
 use crate::convert::{self, Conversion};
+use crate::custom::Custom;
+use crate::discovery;
+use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
-use trireme_schema::{GroupVersion, Resource, Schema, StructId, Value, builtin, decode, encode};
+use std::sync::Arc;
+use trireme_schema::{GroupVersion, Resource, Schema, StructId, Value, builtin, decode, encode, json};
 
 /// A resource as it is served.
 #[derive(Debug)]
 pub struct Served {
     /// What the API says of it.
     pub resource: Resource,
-    /// The type of its objects.
+    /// The type of its objects; of custom ones, that of what all objects have.
     pub id: StructId,
+    /// What a definition says of it, if it is custom.
+    pub(crate) custom: Option<Arc<Custom>>,
     /// The store's topic.
     pub topic: String,
     /// How objects come from what is stored, when it is another version.
@@ -58,9 +64,12 @@ impl Served {
         self.resource.subresources.iter().any(|s| s.name == name)
     }
 
-    /// Whether a field of the type exists at the top level.
-    pub fn has_field(&self, name: &str) -> bool {
-        self.schema().field(self.id, name).is_some()
+    /// The kind of a list of its objects.
+    pub fn list_kind(&self) -> String {
+        match &self.custom {
+            Some(custom) => custom.list_kind.clone(),
+            None => format!("{}List", self.resource.kind),
+        }
     }
 
     /// The types.
@@ -70,54 +79,97 @@ impl Served {
 
     /// Stored bytes as a canonical object.
     pub fn read(&self, bytes: &[u8]) -> Value {
-        let tree = trireme_schema::json::parse(bytes).unwrap_or_default();
-        decode::decode(self.schema(), self.id, tree).map(|d| d.value).unwrap_or_default()
+        let tree = json::parse(bytes).unwrap_or_default();
+        match &self.custom {
+            Some(_) => tree,
+            None => decode::decode(self.schema(), self.id, tree).map(|d| d.value).unwrap_or_default(),
+        }
     }
 
     /// A canonical object as JSON.
     pub fn write(&self, value: &Value) -> Vec<u8> {
-        encode::to_vec(self.schema(), self.id, value)
+        match &self.custom {
+            Some(_) => json::to_vec(value),
+            None => encode::to_vec(self.schema(), self.id, value),
+        }
+    }
+
+    /// A canonical object as the JSON tree that clients see.
+    pub fn tree(&self, value: &Value) -> Value {
+        match &self.custom {
+            Some(_) => value.clone(),
+            None => encode::to_tree(self.schema(), self.id, value),
+        }
     }
 }
 
-/// All that is served.
-#[derive(Debug, Default)]
+/// All that is served: read without a lock, replaced as a whole when definitions change.
+#[derive(Debug)]
 pub struct Catalogue {
-    by_name: BTreeMap<(GroupVersion, String), std::sync::Arc<Served>>,
+    builtin: Vec<Arc<Served>>,
+    shelf: ArcSwap<Shelf>,
+}
+
+/// What is served at one time.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    by_name: BTreeMap<(GroupVersion, String), Arc<Served>>,
+    /// Groups with their versions, in the order in which clients are told of them.
+    pub groups: Vec<(String, Vec<String>)>,
 }
 
 impl Catalogue {
     /// The built-in API.
     pub fn builtin() -> Self {
         let schema = builtin();
-        let mut by_name = BTreeMap::new();
+        let mut all = Vec::new();
         for resource in schema.resources().iter().filter(|r| r.served) {
             let Some(id) = schema.kind(&resource.gv, &resource.kind) else { continue };
             let conversion = convert::of(&resource.gv, &resource.plural);
             let topic_group = conversion.map_or(resource.gv.group.as_str(), |c| c.stored()[0]);
-            let topic = if topic_group.is_empty() {
-                resource.plural.clone()
-            } else {
-                format!("{}.{topic_group}", resource.plural)
-            };
+            let topic = topic(topic_group, &resource.plural);
             let head = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\"", resource.kind, resource.gv);
-            let key = (resource.gv.clone(), resource.plural.clone());
-            let served = Served { resource: resource.clone(), id, topic, conversion, head };
-            by_name.insert(key, std::sync::Arc::new(served));
+            all.push(Arc::new(Served { resource: resource.clone(), id, custom: None, topic, conversion, head }));
         }
-        Self { by_name }
+        let shelf = ArcSwap::from_pointee(Shelf::of(all.iter().cloned()));
+        Self { builtin: all, shelf }
+    }
+
+    /// Serves these custom resources, and no others, besides what is built in. What is built in is never replaced.
+    pub fn serve_custom(&self, custom: Vec<Arc<Served>>) {
+        self.shelf.store(Arc::new(Shelf::of(custom.into_iter().chain(self.builtin.iter().cloned()))));
+    }
+
+    /// Whether a resource of a group is built in.
+    pub fn is_builtin(&self, group: &str, plural: &str) -> bool {
+        self.builtin.iter().any(|s| s.resource.gv.group == group && s.resource.plural == plural)
+    }
+
+    /// What is served now.
+    pub fn now(&self) -> Arc<Shelf> {
+        self.shelf.load_full()
     }
 
     /// A resource by its place in URLs.
-    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&std::sync::Arc<Served>> {
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Served>> {
         let gv = GroupVersion { group: group.to_owned(), version: version.to_owned() };
-        self.by_name.get(&(gv, plural.to_owned()))
+        self.shelf.load().by_name.get(&(gv, plural.to_owned())).cloned()
     }
 
     /// A resource of a group in the version in which it is stored.
-    pub fn stored(&self, group: &str, plural: &str) -> Option<&std::sync::Arc<Served>> {
-        let of = |s: &&std::sync::Arc<Served>| s.resource.gv.group == group && s.resource.plural == plural;
-        self.by_name.values().filter(of).find(|s| s.conversion.is_none())
+    pub fn stored(&self, group: &str, plural: &str) -> Option<Arc<Served>> {
+        let of = |s: &&Arc<Served>| s.resource.gv.group == group && s.resource.plural == plural;
+        self.shelf.load().by_name.values().filter(of).find(|s| s.conversion.is_none()).cloned()
+    }
+}
+
+impl Shelf {
+    /// Of two resources in one place the later is served.
+    fn of(all: impl Iterator<Item = Arc<Served>>) -> Self {
+        let by_name: BTreeMap<_, _> =
+            all.map(|served| ((served.resource.gv.clone(), served.resource.plural.clone()), served)).collect();
+        let groups = discovery::groups(by_name.values());
+        Self { by_name, groups }
     }
 
     /// Whether a group and version is served.
@@ -126,7 +178,12 @@ impl Catalogue {
     }
 
     /// All, sorted by group, version and name.
-    pub fn all(&self) -> impl Iterator<Item = &std::sync::Arc<Served>> {
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
         self.by_name.values()
     }
+}
+
+/// The store's topic of a resource.
+pub(crate) fn topic(group: &str, plural: &str) -> String {
+    if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
 }

@@ -155,6 +155,7 @@ fn rules(package: &str, name: &str, map: &mut Map) {
                 map.insert("metrics", json::parse(cpu).unwrap_or_default());
             }
         }
+        ("apiextensions.v1", "CustomResourceDefinition") => stored_version(map),
         ("apiextensions.v1", "CustomResourceDefinitionNames") => {
             let kind = map.str("kind").to_owned();
             if !kind.is_empty() {
@@ -163,6 +164,17 @@ fn rules(package: &str, name: &str, map: &mut Map) {
             }
         }
         _ => {}
+    }
+}
+
+/// What is stored is stored in some version.
+fn stored_version(map: &mut Map) {
+    let spec = map.get("spec").cloned().unwrap_or_default();
+    let storage = spec.list_at(&["versions"]).iter().find(|v| v.bool_at(&["storage"])).and_then(|v| v.get("name"));
+    let Some(name) = storage.cloned() else { return };
+    let status = map.object("status");
+    if status.get("storedVersions").and_then(Value::as_array).is_none_or(<[Value]>::is_empty) {
+        status.insert("storedVersions", Value::Array(vec![name]));
     }
 }
 

@@ -1,13 +1,13 @@
 //! Discovery: which groups, versions and resources there are; OpenAPI: what their objects look like.
 
 use crate::answer::{self, Body};
-use crate::catalogue::{Catalogue, Served};
+use crate::catalogue::Served;
 use crate::media::Wanted;
 use crate::openapi;
 use crate::request::RequestInfo;
 use crate::server::{ApiServer, header_text};
 use http::{HeaderMap, HeaderValue, Response, header};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use trireme_schema::{GroupVersion, Map, Status, Value, json};
@@ -41,7 +41,7 @@ const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobu
 const GNOSTIC_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// An OpenAPI document as it is kept: packed, since all of them together are ten megabytes of text.
-struct Packed {
+pub struct Packed {
     hash: String,
     gzip: bytes::Bytes,
 }
@@ -84,30 +84,37 @@ impl Packed {
     }
 }
 
-/// Documents that do not change while the server runs, made at first use.
+/// OpenAPI documents, made at first use and kept until what they tell of changes.
+#[derive(Default)]
 pub struct Documents {
-    groups: Vec<(String, Vec<String>)>,
     openapi: parking_lot::Mutex<BTreeMap<String, Arc<Packed>>>,
 }
 
 impl Documents {
-    /// The groups of a catalogue.
-    pub fn new(catalogue: &Catalogue) -> Self {
-        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for served in catalogue.all().filter(|s| !s.group().is_empty()) {
-            let versions = groups.entry(served.group().to_owned()).or_default();
-            if !versions.contains(&served.resource.gv.version) {
-                versions.push(served.resource.gv.version.clone());
-            }
-        }
-        for versions in groups.values_mut() {
-            // v2 before v1: GA versions, newest first.
-            versions.sort_by(|a, b| b.cmp(a));
-        }
-        let mut groups: Vec<_> = groups.into_iter().collect();
-        groups.sort_by_key(|(name, _)| (ORDER.iter().position(|o| o == name).unwrap_or(usize::MAX), name.clone()));
-        Self { groups, openapi: parking_lot::Mutex::default() }
+    /// Lets go of the documents that tell of these groups, and of those that tell of all.
+    pub fn forget(&self, groups: &BTreeSet<String>) {
+        self.openapi.lock().retain(|name, _| {
+            let group = name.strip_prefix("apis/").and_then(|rest| rest.split('/').next());
+            !matches!(name.as_str(), "v2" | "v2.pb") && group.is_none_or(|group| !groups.contains(group))
+        });
     }
+}
+
+/// Groups with their versions, in the order in which clients are told of them; the first version is the preferred one.
+pub fn groups<'a>(all: impl Iterator<Item = &'a Arc<Served>>) -> Vec<(String, Vec<String>)> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for served in all.filter(|s| !s.group().is_empty()) {
+        let versions = groups.entry(served.group().to_owned()).or_default();
+        if !versions.contains(&served.resource.gv.version) {
+            versions.push(served.resource.gv.version.clone());
+        }
+    }
+    for versions in groups.values_mut() {
+        versions.sort_by(|a, b| trireme_extensions::version::order(a, b));
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(name, _)| (ORDER.iter().position(|o| o == name).unwrap_or(usize::MAX), name.clone()));
+    groups
 }
 
 fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
@@ -139,7 +146,7 @@ fn storage_hash(served: &Served) -> String {
 
 fn resource_list(server: &ApiServer, gv: &GroupVersion) -> Value {
     let mut out = Vec::new();
-    for served in server.catalogue.all().filter(|s| s.resource.gv == *gv) {
+    for served in server.catalogue.now().all().filter(|s| s.resource.gv == *gv) {
         let r = &served.resource;
         let mut entry = Map::new();
         entry.insert("name", r.plural.as_str());
@@ -181,13 +188,13 @@ fn resource_list(server: &ApiServer, gv: &GroupVersion) -> Value {
 
 /// The aggregated document (`apidiscovery.k8s.io/v2`).
 fn aggregated(server: &ApiServer, core: bool) -> Value {
+    let shelf = server.catalogue.now();
     let groups: Vec<(String, Vec<String>)> =
-        if core { vec![(String::new(), vec!["v1".to_owned()])] } else { server.documents.groups.clone() };
+        if core { vec![(String::new(), vec!["v1".to_owned()])] } else { shelf.groups.clone() };
     let items = groups.iter().map(|(name, versions)| {
         let versions = versions.iter().map(|version| {
             let gv = GroupVersion { group: name.clone(), version: version.clone() };
-            let resources =
-                server.catalogue.all().filter(|s| s.resource.gv == gv).map(|s| aggregated_resource(s)).collect();
+            let resources = shelf.all().filter(|s| s.resource.gv == gv).map(|s| aggregated_resource(s)).collect();
             map([
                 ("version", version.as_str().into()),
                 ("resources", Value::Array(resources)),
@@ -279,12 +286,14 @@ pub fn answer(
         }
         ["api", "v1"] => resource_list(server, &GroupVersion::parse("v1")),
         ["apis"] => {
-            let groups = server.documents.groups.iter().map(|(name, versions)| group_value(name, versions)).collect();
+            let shelf = server.catalogue.now();
+            let groups = shelf.groups.iter().map(|(name, versions)| group_value(name, versions)).collect();
             map([("kind", "APIGroupList".into()), ("apiVersion", "v1".into()), ("groups", Value::Array(groups))])
         }
         ["apis", group] => {
+            let shelf = server.catalogue.now();
             let (name, versions) =
-                server.documents.groups.iter().find(|(name, _)| name == group).ok_or_else(Status::no_such_path)?;
+                shelf.groups.iter().find(|(name, _)| name == group).ok_or_else(Status::no_such_path)?;
             let mut value = group_value(name, versions);
             value.set_at(&["kind"], "APIGroup");
             value.set_at(&["apiVersion"], "v1");
@@ -292,7 +301,7 @@ pub fn answer(
         }
         ["apis", group, version] => {
             let gv = GroupVersion { group: group.to_owned(), version: version.to_owned() };
-            if !server.catalogue.has_version(&gv) {
+            if !server.catalogue.now().has_version(&gv) {
                 return Err(Status::no_such_path());
             }
             resource_list(server, &gv)
@@ -329,7 +338,7 @@ pub fn answer(
 fn root_paths(server: &ApiServer) -> Vec<String> {
     let mut paths: Vec<String> =
         ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"].map(str::to_owned).to_vec();
-    for (name, versions) in &server.documents.groups {
+    for (name, versions) in &server.catalogue.now().groups {
         paths.push(format!("/apis/{name}"));
         paths.extend(versions.iter().map(|v| format!("/apis/{name}/{v}")));
     }
@@ -361,7 +370,7 @@ fn with_tag(bytes: bytes::Bytes, content_type: &'static str, headers: &HeaderMap
 fn openapi_index(server: &ApiServer) -> Value {
     let mut paths = Map::new();
     let mut names = vec!["api/v1".to_owned()];
-    for (group, versions) in &server.documents.groups {
+    for (group, versions) in &server.catalogue.now().groups {
         names.extend(versions.iter().map(|v| format!("apis/{group}/{v}")));
     }
     for name in names {
@@ -376,14 +385,14 @@ fn openapi_document(server: &ApiServer, name: &str) -> Option<Arc<Packed>> {
     if let Some(found) = server.documents.openapi.lock().get(name) {
         return Some(found.clone());
     }
-    let (catalogue, version) = (&server.catalogue, &server.config.version);
+    let (catalogue, version) = (&*server.catalogue.now(), &server.config.version);
     let bytes = match name {
         "v2" => json::to_vec(&openapi::v2(catalogue, version)),
         "v2.pb" => openapi::gnostic::document(&openapi::v2(catalogue, version)),
         "api/v1" => json::to_vec(&openapi::v3(catalogue, &GroupVersion::parse("v1"), version)),
         _ => {
             let gv = GroupVersion::parse(name.strip_prefix("apis/")?);
-            if !server.catalogue.has_version(&gv) {
+            if !server.catalogue.now().has_version(&gv) {
                 return None;
             }
             json::to_vec(&openapi::v3(catalogue, &gv, version))

@@ -87,7 +87,7 @@ async fn open(
     let info = RequestInfo::read(&http::Method::GET, &selection.collection, &query);
     authz::authorize(&server, &user, &info)?;
     let served = server.catalogue.find(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
-    let watching = server.watch(served, &info.namespace, &query).await?;
+    let watching = server.watch(&served, &info.namespace, &query).await?;
     let events = futures::stream::unfold(watching, |mut watching| async move {
         let item = watching.next().await?;
         let event = match &item {

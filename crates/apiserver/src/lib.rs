@@ -15,6 +15,7 @@ mod body;
 mod bootstrap;
 mod catalogue;
 mod convert;
+mod custom;
 mod defaults;
 mod discovery;
 mod fields;

@@ -2,7 +2,7 @@
 
 use crate::catalogue::Served;
 use crate::fields::{self, FieldSet};
-use trireme_schema::{Cause, Details, ListKind, Map, Status, Type, Value, encode, time};
+use trireme_schema::{Cause, Details, ListKind, Map, Status, Type, Value, time};
 
 /// Metadata that nobody owns.
 const UNOWNED: [&str; 11] = [
@@ -84,7 +84,7 @@ fn write(object: &mut Value, mut managers: Vec<Manager>) {
 }
 
 fn tree(served: &Served, object: &Value) -> Value {
-    encode::to_tree(served.schema(), served.id, object)
+    served.tree(object)
 }
 
 /// Notes what an update (or creation) changed as its manager's. An empty manager notes nothing.

@@ -3,7 +3,7 @@
 pub(crate) mod descriptions;
 pub mod gnostic;
 
-use crate::catalogue::{Catalogue, Served};
+use crate::catalogue::{Served, Shelf};
 use descriptions::Descriptions;
 use std::collections::BTreeSet;
 use trireme_schema::{Field, GroupVersion, ListKind, Map, Schema, StructId, Type, Value, builtin};
@@ -319,7 +319,7 @@ fn info(version: &str) -> Map {
 }
 
 /// The OpenAPI v3 document of a group and version.
-pub fn v3(catalogue: &Catalogue, gv: &GroupVersion, version: &str) -> Value {
+pub fn v3(catalogue: &Shelf, gv: &GroupVersion, version: &str) -> Value {
     let dialect = Dialect { root: "#/components/schemas/", v3: true };
     let mut used = BTreeSet::new();
     let mut paths = Map::new();
@@ -337,7 +337,7 @@ pub fn v3(catalogue: &Catalogue, gv: &GroupVersion, version: &str) -> Value {
 }
 
 /// The OpenAPI v2 document of all.
-pub fn v2(catalogue: &Catalogue, version: &str) -> Value {
+pub fn v2(catalogue: &Shelf, version: &str) -> Value {
     let dialect = Dialect { root: "#/definitions/", v3: false };
     let mut used = BTreeSet::new();
     let mut paths = Map::new();

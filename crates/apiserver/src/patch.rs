@@ -19,6 +19,13 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// 415 for a strategic merge patch of a custom object: its schema knows no strategies.
+    pub fn not_for_custom() -> Status {
+        Status::unsupported_media_type(
+            "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+        )
+    }
+
     /// From the content type.
     ///
     /// # Errors

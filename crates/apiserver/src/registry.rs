@@ -117,7 +117,10 @@ impl Target {
             new: &meant,
             old: meant_old.as_deref(),
         };
-        let errors = trireme_validation::validate(&subject);
+        let mut errors = trireme_validation::validate(&subject);
+        if let Some(custom) = &served.custom {
+            errors.extend(custom.check(&self.subresource, new, old));
+        }
         if errors.is_empty() {
             self.warnings.add(trireme_validation::warnings(&subject));
             return Ok(());
@@ -143,9 +146,10 @@ impl ApiServer {
 
     /// An object's bytes in the version of its target.
     pub fn present(&self, served: &Served, record: &Record) -> Bytes {
-        match served.conversion {
-            None => record.value.clone(),
-            Some(conversion) => conversion.present(record).into(),
+        match (served.conversion, &served.custom) {
+            (Some(conversion), _) => conversion.present(record).into(),
+            (None, Some(custom)) => custom.present(served, record),
+            (None, None) => record.value.clone(),
         }
     }
 
@@ -166,6 +170,12 @@ impl ApiServer {
     /// The value with a hole for its resourceVersion.
     fn template(&self, served: &Served, value: &mut Value) -> Template {
         value.set_at(&["metadata", "resourceVersion"], "");
+        if let Some(custom) = &served.custom {
+            return match custom.store(value) {
+                (bytes, Some(at)) => Template::with_hole(bytes, at),
+                (bytes, None) => Template::plain(bytes),
+            };
+        }
         let bytes = match served.conversion {
             None => served.write(value),
             Some(conversion) => conversion.store(value),
@@ -342,10 +352,7 @@ impl ApiServer {
     }
 
     fn old_value(&self, served: &Served, record: &Record) -> Value {
-        match served.conversion {
-            None => served.read(&record.value),
-            Some(conversion) => served.read(&conversion.present(record)),
-        }
+        served.read(&self.present(served, record))
     }
 
     /// Deletes an object, or marks it to be deleted.
@@ -375,6 +382,9 @@ impl ApiServer {
             let attributes = Attributes::new(self, target, Operation::Delete);
             admission::validate(&attributes, &Value::Null, Some(&old)).await?;
             let mut new = old.clone();
+            if crate::custom::strategy::is_definition(target) {
+                crate::custom::strategy::definition_deleted(&mut new);
+            }
             let gone = mark_deleted(served, &mut new, options);
             if !gone && new == old {
                 return Ok(Deleted { bytes: self.present(served, &record), gone: false, uid });

@@ -5,6 +5,7 @@ use crate::answer::{self, Body};
 use crate::binary;
 use crate::body::{self, FieldValidation};
 use crate::catalogue::Served;
+use crate::custom;
 use crate::list::{self, Page};
 use crate::managed;
 use crate::media::{Form, Shape, Wanted};
@@ -52,8 +53,11 @@ async fn perform(
     wanted: Wanted,
     warnings: &Warnings,
 ) -> Result<Response<Body>, Status> {
-    let Some(served) = server.catalogue.find(&info.group, &info.version, &info.resource) else {
-        return Err(Status::no_such_path());
+    let found = server.catalogue.find(&info.group, &info.version, &info.resource);
+    let served = &found.ok_or_else(Status::no_such_path)?;
+    let wanted = match &served.custom {
+        Some(_) => custom::wanted(wanted, &header_text(request.headers(), header::ACCEPT))?,
+        None => wanted,
     };
     if served.resource.namespaced == info.namespace.is_empty()
         && !(served.resource.namespaced && info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch"))
@@ -73,9 +77,15 @@ async fn perform(
         user,
         warnings: warnings.clone(),
     };
-    warnings.add(warnings::deprecation(&info.version, served.group(), served.kind()));
+    warnings.add(match &served.custom {
+        Some(custom) => custom.warning.clone(),
+        None => warnings::deprecation(&info.version, served.group(), served.kind()),
+    });
     if !info.subresource.is_empty() && !served.has_subresource(&info.subresource) {
-        return Err(Status::no_such_path());
+        return Err(match &served.custom {
+            Some(_) => Status::not_found(served.group(), served.plural(), &info.name),
+            None => Status::no_such_path(),
+        });
     }
     let allowed = if info.subresource.is_empty() {
         served.resource.verbs.contains(&info.verb)
@@ -91,6 +101,9 @@ async fn perform(
             "update" | "patch" => info.name.is_empty(),
             _ => false,
         };
+    if info.verb == "create" && served.custom.as_ref().is_some_and(|custom| custom.definition.terminating) {
+        return Err(custom::terminating(served));
+    }
     if !allowed || misplaced {
         return Err(Status::method_not_allowed("", "", "")
             .with_message("the server does not allow this method on the requested resource"));
@@ -312,6 +325,9 @@ pub(crate) async fn patched(
 ) -> Result<Written, Status> {
     let served = &target.served;
     let kind = patch::Kind::read(&header_text(headers, header::CONTENT_TYPE))?;
+    if kind == patch::Kind::Strategic && served.custom.is_some() {
+        return Err(patch::Kind::not_for_custom());
+    }
     let change = patch::parse(kind, bytes)?;
     let validation = FieldValidation::read(query)?;
     let gv = &served.resource.gv;
@@ -324,7 +340,7 @@ pub(crate) async fn patched(
         }
         let force = query.flag("force");
         let manager = std::mem::take(&mut options.field_manager);
-        let mut applied = body::finish(change, Vec::new(), gv, served.kind(), served.id, validation)?;
+        let mut applied = body::undefaulted(served, change, validation)?;
         target.warnings.add(std::mem::take(&mut applied.warnings));
         if applied.value.at(&["metadata", "managedFields"]).is_some() {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -338,10 +354,7 @@ pub(crate) async fn patched(
         let config = applied.value;
         let merge = |live: &Value| {
             let merged = managed::apply(served, &target.subresource, live, &config, &manager, force)?;
-            let mut object =
-                body::finish(merged, Vec::new(), gv, served.kind(), served.id, FieldValidation::Ignore)?.value;
-            crate::defaults::apply(served.id, &mut object);
-            Ok(object)
+            Ok(body::object(served, merged, FieldValidation::Ignore)?.value)
         };
         let result = server.update(target, &merge, &options).await;
         return match result {
@@ -364,13 +377,8 @@ pub(crate) async fn patched(
         };
     }
     let apply = |old: &Value| {
-        let tree = trireme_schema::encode::to_tree(served.schema(), served.id, old);
-        let tree = patch::apply(kind, &change, tree, served.id)?;
-        let mut object = body::finish(tree, Vec::new(), gv, served.kind(), served.id, validation)?;
-        crate::defaults::apply(served.id, &mut object.value);
-        if served.kind() == "Secret" {
-            body::secret_text(&mut object.value);
-        }
+        let tree = patch::apply(kind, &change, served.tree(old), served.id)?;
+        let mut object = body::object(served, tree, validation)?;
         // A patch that does not speak of the version means any.
         if object.value.str_at(&["metadata", "resourceVersion"]) == old.str_at(&["metadata", "resourceVersion"]) {
             object.value.remove_at(&["metadata", "resourceVersion"]);
@@ -416,8 +424,8 @@ pub(crate) fn place(served: &Served, key: &str) -> (String, String) {
 fn list_head(served: &Served, revision: i64, next: &str, remaining: Option<usize>) -> String {
     let gv = &served.resource.gv;
     let mut head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{gv}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"",
-        served.kind()
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{gv}\",\"metadata\":{{\"resourceVersion\":\"{revision}\"",
+        served.list_kind()
     );
     if !next.is_empty() {
         head.push_str(&format!(",\"continue\":\"{next}\""));

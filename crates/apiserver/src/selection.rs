@@ -14,7 +14,7 @@ pub struct Selection {
 }
 
 fn not_selectable(served: &Served, field: &str) -> String {
-    if served.resource.field_selectors.is_empty() {
+    if served.resource.field_selectors.is_empty() && served.custom.is_none() {
         return format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
     }
     match (served.kind(), &served.resource.gv) {
@@ -89,7 +89,9 @@ impl Attributes {
             ("metadata.name".to_owned(), object.str_at(&["metadata", "name"]).to_owned()),
             ("metadata.namespace".to_owned(), object.str_at(&["metadata", "namespace"]).to_owned()),
         ];
-        for field in &served.resource.field_selectors {
+        // What is worked out is kept with the stored object, for all versions in which it is read.
+        let custom = served.custom.as_ref().map(|custom| custom.definition.selectable.as_slice()).unwrap_or_default();
+        for field in served.resource.field_selectors.iter().chain(custom) {
             fields.push((field.clone(), field_text(served, object, field)));
         }
         Self { labels, fields }

@@ -75,7 +75,6 @@ impl ApiServer {
     pub async fn open(store: Store, config: Config, kubelets: Kubelets) -> Result<Arc<Self>, StartError> {
         let catalogue = Catalogue::builtin();
         let authenticator = Authenticator::new(&config).map_err(StartError::Key)?;
-        let documents = discovery::Documents::new(&catalogue);
         let server = Arc::new(Self {
             store,
             catalogue,
@@ -84,11 +83,12 @@ impl ApiServer {
             retries: Retries::default(),
             metrics: Metrics::default(),
             kubelets,
-            documents,
+            documents: discovery::Documents::default(),
             stopping: tokio_util::sync::CancellationToken::new(),
             config,
         });
         crate::bootstrap::ensure(&server).await.map_err(StartError::Bootstrap)?;
+        crate::custom::definitions::start(&server).await;
         Ok(server)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::allocate;
 use crate::catalogue::Served;
+use crate::custom::strategy as custom;
 use crate::defaults;
 use crate::registry::{DeleteOptions, Target, WriteOptions};
 use crate::server::ApiServer;
@@ -68,7 +69,7 @@ fn may_be_replaced_blindly(group: &str, kind: &str) -> bool {
 pub fn versioned(target: &Target, object: &Value) -> Result<(), Status> {
     let served = &target.served;
     let told = !object.str_at(&["metadata", "resourceVersion"]).is_empty();
-    if told || may_be_replaced_blindly(served.group(), served.kind()) {
+    if told || (served.custom.is_none() && may_be_replaced_blindly(served.group(), served.kind())) {
         return Ok(());
     }
     let error = Error::invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
@@ -114,7 +115,7 @@ pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -
     {
         map.remove("status");
     }
-    if has_generation(served.group(), kind) {
+    if served.custom.is_some() || has_generation(served.group(), kind) {
         object.set_at(&["metadata", "generation"], 1);
     }
     match (served.group(), kind) {
@@ -144,6 +145,7 @@ pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -
             }
         }
         ("batch", "Job") => job_selector(served.id, object),
+        ("apiextensions.k8s.io", _) => custom::definition_created(object),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             let user = &target.user;
             object.set_at(&["spec", "username"], user.name.as_str());
@@ -269,6 +271,9 @@ fn job_selector(job_type: StructId, job: &mut Value) {
 /// Prepares a changed object: what the (sub)resource does not own stays as it was.
 pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
     let served = &target.served;
+    if served.custom.is_some() {
+        return custom::object_updated(target, old, new);
+    }
     let kind = served.kind();
     let keep = |new: &mut Value, field: &str| match old.get(field) {
         Some(value) => new.set_at(&[field], value.clone()),
@@ -345,6 +350,9 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
         }
         value
     };
+    if custom::is_definition(target) && target.subresource.is_empty() {
+        custom::definition_updated(new);
+    }
     if counts_changes(served.group(), kind) && target.subresource != "status" && asked(old) != asked(new) {
         let generation = old.int_at(&["metadata", "generation"]).unwrap_or_default();
         new.set_at(&["metadata", "generation"], generation + 1);

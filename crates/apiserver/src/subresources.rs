@@ -4,6 +4,7 @@
 use crate::answer::{self, Body};
 use crate::authn::Bound;
 use crate::body::{self, FieldValidation};
+use crate::catalogue::Served;
 use crate::media::Wanted;
 use crate::registry::{DeleteOptions, Target};
 use crate::request::{Query, RequestInfo};
@@ -80,7 +81,7 @@ fn typed(type_name: &str, value: &Value) -> bytes::Bytes {
 }
 
 /// The scale of an object that has replicas.
-fn scale_of(object: &Value) -> Value {
+fn scale_of(served: &Served, object: &Value) -> Result<Value, Status> {
     let mut scale = Value::object();
     scale.set_at(&["kind"], "Scale");
     scale.set_at(&["apiVersion"], "autoscaling/v1");
@@ -88,6 +89,10 @@ fn scale_of(object: &Value) -> Value {
         if let Some(value) = object.at(&["metadata", field]) {
             scale.set_at(&["metadata", field], value.clone());
         }
+    }
+    if let Some(custom) = served.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        custom.fill(object, &mut scale)?;
+        return Ok(scale);
     }
     if let Some(n) = object.int_at(&["spec", "replicas"]).filter(|n| *n != 0) {
         scale.set_at(&["spec", "replicas"], n);
@@ -115,7 +120,7 @@ fn scale_of(object: &Value) -> Value {
     if !parts.is_empty() {
         scale.set_at(&["status", "selector"], parts.join(","));
     }
-    scale
+    Ok(scale)
 }
 
 async fn scale(
@@ -129,7 +134,8 @@ async fn scale(
     const TYPE: &str = "autoscaling.v1.Scale";
     if info.verb == "get" {
         let record = server.record(target)?;
-        return Ok(answer::object(200, wanted, typed(TYPE, &scale_of(&target.served.read(&record.value)))));
+        let object = target.served.read(&server.present(&target.served, &record));
+        return Ok(answer::object(200, wanted, typed(TYPE, &scale_of(&target.served, &object)?)));
     }
     let options = resources::write_options(query, request.headers())?;
     let schema = builtin();
@@ -147,7 +153,7 @@ async fn scale(
         let scale = match &patch {
             None => given.clone(),
             Some((kind, patch)) => {
-                let tree = trireme_schema::encode::to_tree(schema, id, &scale_of(old));
+                let tree = trireme_schema::encode::to_tree(schema, id, &scale_of(&target.served, old)?);
                 let tree = match kind {
                     crate::patch::Kind::Apply => crate::patch::merge(tree, patch),
                     kind => crate::patch::apply(*kind, patch, tree, id)?,
@@ -156,13 +162,17 @@ async fn scale(
             }
         };
         let replicas = scale.int_at(&["spec", "replicas"]).unwrap_or_default();
-        if replicas < 0 {
+        let own = target.served.custom.as_ref().and_then(|custom| custom.scale.as_ref());
+        if replicas < 0 && own.is_none() {
             let path = trireme_schema::field::Path::new("spec.replicas");
             let error = trireme_schema::field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
             return Err(Status::invalid("autoscaling", "Scale", old.str_at(&["metadata", "name"]), &[error]));
         }
         let mut new = old.clone();
-        new.set_at(&["spec", "replicas"], replicas);
+        match own {
+            Some(custom) => custom.set(&mut new, replicas),
+            None => new.set_at(&["spec", "replicas"], replicas),
+        }
         let version = scale.str_at(&["metadata", "resourceVersion"]);
         if patch.is_none() && !version.is_empty() {
             new.set_at(&["metadata", "resourceVersion"], version);
@@ -172,7 +182,8 @@ async fn scale(
         Ok(new)
     };
     let written = server.update(target, &change, &options).await?;
-    Ok(answer::object(200, wanted, typed(TYPE, &scale_of(&target.served.read(&written.bytes)))))
+    let object = target.served.read(&written.bytes);
+    Ok(answer::object(200, wanted, typed(TYPE, &scale_of(&target.served, &object)?)))
 }
 
 /// Puts a pod onto a node.

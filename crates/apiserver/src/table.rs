@@ -19,6 +19,9 @@ use trireme_schema::{About, Column, Map, StructId, Value, builtin};
 
 /// Column definitions of a kind.
 pub fn columns(served: &Served) -> Value {
+    if let Some(custom) = &served.custom {
+        return custom.headers();
+    }
     let column = |c: &Column| {
         let mut map = Map::from_iter([
             ("name", c.name.as_str()),
@@ -54,6 +57,9 @@ fn description(about: &About) -> &str {
 
 /// The cells of an object.
 pub fn cells(served: &Served, object: &Value) -> Vec<Value> {
+    if let Some(custom) = &served.custom {
+        return custom.cells(object);
+    }
     let object = &*convert::meant(served, object);
     let of = |c: &trireme_schema::Column| match c.name.as_str() {
         "Name" => name(served, object).into(),

@@ -115,6 +115,14 @@ fn check_initial(query: &Query) -> Result<Option<bool>, Status> {
     Ok(Some(query.flag("sendInitialEvents")))
 }
 
+/// When what is watched is served no longer, or in another way; never for what is built in.
+async fn replaced(served: &Served) {
+    match &served.custom {
+        Some(custom) => custom.definition.replaced.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Watching {
     /// The next item; `None` when the watch ends. Cancel-safe.
     pub async fn next(&mut self) -> Option<Item> {
@@ -129,6 +137,7 @@ impl Watching {
             tokio::select! {
                 biased;
                 () = self.server.stopping.cancelled() => self.ended = true,
+                () = replaced(&self.served) => self.ended = true,
                 event = self.events.next() => match event {
                     Ok(event) => {
                         if let Some(item) = self.transition(&event) {

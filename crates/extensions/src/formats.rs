@@ -274,7 +274,7 @@ fn is_credit_card(text: &str) -> bool {
             (_, d) => d * 2,
         })
         .sum();
-    CARD.is_match(&digits) && sum % 10 == 0
+    CARD.is_match(&digits) && sum.is_multiple_of(10)
 }
 
 fn is_date(text: &str) -> bool {

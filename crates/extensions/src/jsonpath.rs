@@ -273,7 +273,7 @@ impl<'a> Parser<'a> {
             Operand::Literal(Value::String(text))
         } else {
             let end = self.rest.find(delimiter)?;
-            let literal = json::parse(self.rest[..end].as_bytes()).ok()?;
+            let literal = json::parse(&self.rest.as_bytes()[..end]).ok()?;
             self.rest = &self.rest[end..];
             Operand::Literal(literal)
         };

@@ -12,6 +12,7 @@ pub mod names;
 mod node;
 pub mod prune;
 pub mod validate;
+pub mod version;
 
 pub use compile::Compiler;
 pub use jsonpath::JsonPath;

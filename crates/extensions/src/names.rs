@@ -79,7 +79,9 @@ mod tests {
     #[test]
     fn a_name_in_use_is_not_given() {
         let mut taken = Taken::default();
-        taken.add(&value!({"plural": "foos", "singular": "foo", "shortNames": ["f"], "kind": "Foo", "listKind": "FooList"}));
+        taken.add(
+            &value!({"plural": "foos", "singular": "foo", "shortNames": ["f"], "kind": "Foo", "listKind": "FooList"}),
+        );
         let none = value!({"plural": "", "kind": ""});
         let asked = value!({"plural": "bars", "singular": "bar", "shortNames": ["f", "b"], "kind": "Foo", "listKind": "BarList"});
         let naming = accept(&asked, &none, &taken);

@@ -1,9 +1,11 @@
 //! Whether a value satisfies its schema, in the words of upstream's OpenAPI validation (`kube-openapi/pkg/validation`).
 
+mod embedded;
 mod finding;
 mod lists;
 mod numbers;
 
+pub use embedded::embedded;
 pub use finding::Finding;
 pub use lists::lists;
 
@@ -124,9 +126,8 @@ fn kind(schema: &Node, checks: &Checks, at: &Place<'_>, value: &Value) -> Findin
         }
     }
     let numeric = asks_for(schema, &Kind::Number) || asks_for(schema, &Kind::Integer);
-    if !numeric && !checks.format.is_empty() && sized {
-        found.matches += 1;
-    } else if fits {
+    // What has a format of texts is checked by that.
+    if fits || (!numeric && !checks.format.is_empty() && sized) {
         found.matches += 1;
     } else {
         found.add(Finding::of_type(at, type_names(schema), have.name().into()));
