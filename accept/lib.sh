@@ -4,7 +4,8 @@ ACCEPT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${CACHE:-$ACCEPT/../target/accept}
 TRIREME=${TRIREME:-$ACCEPT/../target/debug/trireme}
 PORT=${PORT:-7643}
-REGISTRY=127.0.0.1:${REGISTRY_PORT:-7690}
+REGISTRY=127.0.0.1:${REGISTRY_PORT:-$((PORT + 47))}
+# Pods are in 10.NET, Services in 10.(NET + 10): the lower half of each, the upper for a second cluster.
 NET=${NET:-72}
 WORK=${WORK:-$(mktemp -d /tmp/trireme-accept.XXXXXX)}
 DATA=$WORK/data
@@ -62,8 +63,8 @@ comes() { # NAME SECONDS REGEX COMMAND...
 # --- The cluster.
 
 up() { # [FLAG...]
-  "$TRIREME" up --data-dir "$DATA" --https-listen-port "$PORT" --cluster-cidr "10.$NET.0.0/16" \
-    --service-cidr "10.$((NET + 1)).0.0/16" --kubelet-port 0 "$@" >>"$WORK/up.log" 2>&1 &
+  "$TRIREME" up --data-dir "$DATA" --https-listen-port "$PORT" --cluster-cidr "10.$NET.0.0/17" \
+    --service-cidr "10.$((NET + 10)).0.0/17" --kubelet-port 0 "$@" >>"$WORK/up.log" 2>&1 &
   UP=$!
   echo $UP >"$WORK/up.pid"
   local end=$((SECONDS + 60))

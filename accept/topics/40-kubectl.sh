@@ -80,9 +80,9 @@ check "cp to a pod" kubectl cp "$WORK/blob" "$pod:/tmp/blob"
 check "cp from a pod" kubectl cp "$pod:/tmp/blob" "$WORK/blob.back"
 check "cp: the bytes are the same" cmp "$WORK/blob" "$WORK/blob.back"
 forwarded() {
-  "${KUBECTL_BIN:-kubectl}" port-forward "$1" 7698:8080 >"$WORK/forward.log" 2>&1 &
+  "${KUBECTL_BIN:-kubectl}" port-forward "$1" "$((PORT + 55)):8080" >"$WORK/forward.log" 2>&1 &
   local pid=$! out end=$((SECONDS + 10))
-  until out=$(curl -fsS -m 3 http://127.0.0.1:7698/ 2>&1); do [ $SECONDS -lt $end ] || break; sleep 0.2; done
+  until out=$(curl -fsS -m 3 "http://127.0.0.1:$((PORT + 55))/" 2>&1); do [ $SECONDS -lt $end ] || break; sleep 0.2; done
   kill $pid 2>/dev/null
   wait $pid 2>/dev/null
   echo "$out"
@@ -130,12 +130,11 @@ says "annotate" annotated kubectl annotate deploy front note=it
 says "replace" replaced bash -c "'${KUBECTL_BIN:-kubectl}' get deploy front -o yaml | '${KUBECTL_BIN:-kubectl}' replace -f -"
 says "expose" exposed kubectl expose deploy front --port=80 --target-port=8080
 comes "the exposed Service answers" 30 front bash -c "curl -fsS -m 3 http://\$('${KUBECTL_BIN:-kubectl}' get svc front -o jsonpath='{.spec.clusterIP}')/"
-# Before 1.34 kubectl wrote this in version 1 of the group alone.
-if kubectl get --raw /apis/autoscaling/v1 >/dev/null 2>&1 || kubectl version --client | grep -qE 'v1\.(3[4-9]|[4-9])'; then
-  says "autoscale" 'autoscaled' kubectl autoscale deploy front --max=3
-else
-  skip "autoscale" "autoscaling/v1 is not served"
-fi
+# Version 1 of the group is what kubectl writes before 1.34.
+says "autoscale" autoscaled kubectl autoscale deploy front --max=3 --cpu-percent=70
+says "the autoscaler in version 1" '^70$' kubectl get hpa.v1.autoscaling front -o jsonpath='{.spec.targetCPUUtilizationPercentage}'
+says "the autoscaler in version 2" '^Utilization 70$' kubectl get hpa.v2.autoscaling front -o jsonpath='{.spec.metrics[0].resource.target.type} {.spec.metrics[0].resource.target.averageUtilization}'
+says "get hpa" 'Deployment/front +cpu: <unknown>/70%' kubectl get hpa
 
 # Create.
 check "create configmap" kubectl create configmap c --from-literal=a=b --from-file="$WORK/cmd.yaml"

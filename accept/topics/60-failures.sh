@@ -5,7 +5,7 @@ waiting() { kubectl -n bad get pod "$1" -o jsonpath='{.status.containerStatuses[
 events() { kubectl -n bad get events --field-selector "involvedObject.name=$1" -o jsonpath='{range .items[*]}{.reason}: {.message}{"\n"}{end}'; }
 
 # Images.
-kubectl -n bad run unreachable --image=127.0.0.1:7699/none:1 >/dev/null
+kubectl -n bad run unreachable --image=127.0.0.1:$((PORT + 56))/none:1 >/dev/null
 comes "unreachable registry: ErrImagePull or ImagePullBackOff" 30 'ErrImagePull|ImagePullBackOff' waiting unreachable
 comes "unreachable registry: the reason" 30 '[Cc]onnection refused' events unreachable
 comes "unreachable registry: it backs off" 40 '^ImagePullBackOff: Back-off pulling image' waiting unreachable
@@ -41,7 +41,7 @@ comes "a corrupt layer does not run" 30 'ErrImagePull|ImagePullBackOff' waiting 
 # A registry that asks who is there: user accept, password secret.
 # (The hash is bcrypt's, of "secret", as the registry wants it.)
 echo 'accept:$2b$05$RZw7fBP/kaWBNxVC816IPuueaIDXz7Gb4IL0fE0EKEw0AARWbeBEm' >"$WORK/htpasswd"
-private=127.0.0.1:7691
+private=127.0.0.1:$((PORT + 48))
 check "private registry" registry private "$private" "$WORK/htpasswd"
 check "push with a password" python3 "$ACCEPT/images/oci.py" push "http://$private" busybox:1 "$CACHE/busybox.tar.gz" cmd=sh auth=accept:secret
 kubectl -n bad run stranger --image="$private/busybox:1" -- sleep 1000 >/dev/null
@@ -60,7 +60,7 @@ comes "no node is large enough" 20 'Insufficient cpu' kubectl -n bad get pod big
 PATIENCE=80 check "delete them all" kubectl delete namespace bad --timeout=70s
 
 # Starting.
-other="$TRIREME up --cluster-cidr 10.$((NET + 8)).0.0/16 --service-cidr 10.$((NET + 9)).0.0/16 --kubelet-port 0"
+other="$TRIREME up --cluster-cidr 10.$NET.128.0/17 --service-cidr 10.$((NET + 10)).128.0/17 --kubelet-port 0"
 PATIENCE=20
 fails "a second trireme up" 'already|running|in use' $TRIREME up --data-dir "$DATA" --https-listen-port $((PORT + 1))
 fails "a port in use" "$PORT.*(in use|taken)|in use.*$PORT" $other --data-dir "$WORK/second" --https-listen-port "$PORT"

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use trireme_client::{Client, Https, HttpsConfig, Transport};
+use trireme_client::{Client, Https, HttpsConfig, Transport, tls_trusting};
 use trireme_pki::{ClusterPki, ServingNames, certificates};
 
 /// The binary that is measured: the one beside this.
@@ -116,14 +116,7 @@ impl Drop for Cluster {
 
 /// A client of a server on this machine that has these keys.
 pub fn https(pki: &ClusterPki, port: u16) -> Result<Https, Failure> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates(pki.server_ca.certificate(), "the server CA")? {
-        roots.add(certificate)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(pki.admin.chain()?, pki.admin.private_key()?)?;
+    let authority = certificates(pki.server_ca.certificate(), "the server CA")?;
+    let tls = tls_trusting(authority)?.with_client_auth_cert(pki.admin.chain()?, pki.admin.private_key()?)?;
     Ok(Https::new(HttpsConfig { server: format!("https://127.0.0.1:{port}"), tls, token: None }))
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
 use trireme_apiserver::{ApiServer, Config, User, listener};
-use trireme_client::{Https, Transport};
+use trireme_client::{Https, Transport, tls_trusting};
 use trireme_pki::{ClusterPki, ServingNames, certificates};
 use trireme_store::Store;
 
@@ -38,11 +38,7 @@ impl Plane {
             service_account_key: pki.service_account_key.clone(),
             static_tokens: Vec::new(),
         };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let nobody = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
+        let nobody = tls_trusting([])?.with_no_client_auth();
         let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(nobody));
         let server = ApiServer::open(Store::open(&dir.join("store"))?, config, kubelets).await?;
         let clients = certificates(pki.client_ca.certificate(), "the client CA")?;

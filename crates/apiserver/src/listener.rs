@@ -5,7 +5,8 @@ use crate::server::{ApiServer, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,13 +16,25 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// TLS that asks for (and does not insist on) a client certificate of one of `clients`.
+/// TLS that shows one certificate, and asks for (and does not insist on) a client certificate of one of `clients`.
 ///
 /// # Errors
 /// When certificate or key cannot be used.
 pub fn tls(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    clients: &[CertificateDer<'static>],
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let shown = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())?;
+    tls_showing(Arc::new(SingleCertAndKey::from(shown)), clients)
+}
+
+/// The same with a certificate that may be replaced.
+///
+/// # Errors
+/// When the authority of clients is none.
+pub fn tls_showing(
+    shown: Arc<dyn ResolvesServerCert>,
     clients: &[CertificateDer<'static>],
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -36,7 +49,7 @@ pub fn tls(
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(shown);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -32,6 +32,7 @@ mod informer;
 mod kind;
 mod kubeconfig;
 mod queue;
+mod tls;
 mod transport;
 
 pub use backoff::Backoff;
@@ -45,4 +46,5 @@ pub use informer::{Change, Informer, InformerBuilder, Informers};
 pub use kind::{Kind, Resource};
 pub use kubeconfig::{Credentials, Kubeconfig};
 pub use queue::{Queue, Ticket};
+pub use tls::tls_trusting;
 pub use transport::{Request, Response, Selection, Transport, WatchEvent, WatchStream};

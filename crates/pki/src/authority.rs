@@ -11,7 +11,8 @@ use crate::{Error, Identity};
 
 /// Ten years, for authorities.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3_650 * 86_400);
-/// Certificates are valid from a little before they are made, for clocks that are behind.
+/// Certificates are valid from a little before they are made, for clocks that are behind: so long, and at most a tenth
+/// of their life.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// A certificate authority.
@@ -83,7 +84,7 @@ impl Subject {
 
 fn valid_for(params: &mut CertificateParams, life: Duration) {
     let now = OffsetDateTime::now_utc();
-    params.not_before = now - CLOCK_SKEW;
+    params.not_before = now - CLOCK_SKEW.min(life / 10);
     params.not_after = now + life;
 }
 

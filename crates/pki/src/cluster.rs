@@ -9,11 +9,6 @@ use rcgen::KeyPair;
 
 use crate::{Authority, Error, Identity, JoinToken, Purpose, Role, Subject, digest};
 
-/// Certificates live a year.
-const LIFE: Duration = Duration::from_secs(365 * 86_400);
-/// They are renewed when less than this is left.
-const RENEW: Duration = Duration::from_secs(90 * 86_400);
-
 /// The names and addresses under which the API server is reached.
 #[derive(Clone, Debug, Default)]
 pub struct ServingNames {
@@ -48,10 +43,19 @@ pub struct ClusterPki {
 }
 
 impl ClusterPki {
-    /// Reads everything from `dir`; makes what is missing, and anew what ends soon or does not cover `names`.
+    /// How long certificates live: a year.
+    pub const LIFE: Duration = Duration::from_secs(365 * 86_400);
+
+    /// Reads everything from `dir`; makes what is missing, and anew what is [due](Identity::until_due) or does not cover
+    /// `names`.
     pub fn open(dir: &Path, names: &ServingNames) -> Result<Self, Error> {
+        Self::open_at(dir, names, Self::LIFE, SystemTime::now())
+    }
+
+    /// The same with certificates that live as long as is said, and a clock.
+    pub fn open_at(dir: &Path, names: &ServingNames, life: Duration, now: SystemTime) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(|source| Error::File { path: dir.to_owned(), source })?;
-        let files = Files(dir);
+        let files = Files { dir, life, now };
         let server_ca = files.authority("server-ca", "trireme-server-ca")?;
         let client_ca = files.authority("client-ca", "trireme-client-ca")?;
         let front_proxy_ca = files.authority("front-proxy-ca", "trireme-front-proxy-ca")?;
@@ -84,6 +88,15 @@ impl ClusterPki {
         })
     }
 
+    /// How long until the first of its certificates is due.
+    pub fn until_due(&self, now: SystemTime) -> Result<Duration, Error> {
+        let mut first = Duration::MAX;
+        for identity in [&self.serving, &self.admin, &self.kubelet_client, &self.front_proxy] {
+            first = first.min(identity.until_due(now)?);
+        }
+        Ok(first)
+    }
+
     /// The token with which a machine joins in this role.
     pub fn join_token(&self, role: Role) -> Result<JoinToken, Error> {
         let secret = match role {
@@ -104,11 +117,15 @@ fn secret() -> Result<String, Error> {
     Ok(hex::encode(bytes))
 }
 
-struct Files<'a>(&'a Path);
+struct Files<'a> {
+    dir: &'a Path,
+    life: Duration,
+    now: SystemTime,
+}
 
 impl Files<'_> {
     fn read(&self, name: &str) -> Result<Option<String>, Error> {
-        let path = self.0.join(name);
+        let path = self.dir.join(name);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -118,8 +135,8 @@ impl Files<'_> {
 
     /// Writes a file so that it is either wholly there or not at all; only its owner can read it.
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
-        let path = self.0.join(name);
-        let new = self.0.join(format!(".{name}.new"));
+        let path = self.dir.join(name);
+        let new = self.dir.join(format!(".{name}.new"));
         let written = OpenOptions::new()
             .write(true)
             .create(true)
@@ -155,11 +172,11 @@ impl Files<'_> {
         let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
         if let (Some(certificate), Some(key)) = (self.read(&certificate)?, self.read(&key)?) {
             let identity = Identity { certificate, key };
-            if identity.expires()? > SystemTime::now() + RENEW && identity.covers(purpose)? {
+            if !identity.until_due(self.now)?.is_zero() && identity.covers(purpose)? {
                 return Ok(identity);
             }
         }
-        let identity = ca.issue(subject, purpose, LIFE)?;
+        let identity = ca.issue(subject, purpose, self.life)?;
         self.write(&key, &identity.key)?;
         self.write(&certificate, &identity.certificate)?;
         Ok(identity)
@@ -183,5 +200,25 @@ mod tests {
         let renewed = ClusterPki::open(dir.path(), &names).unwrap();
         assert_ne!(first.serving.certificate, renewed.serving.certificate);
         assert_eq!(first.admin.certificate, renewed.admin.certificate);
+    }
+
+    #[test]
+    fn what_is_due_or_has_ended_is_made_anew_and_the_authorities_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (names, life) = (ServingNames::default(), Duration::from_secs(1000));
+        let open = |after: u64| {
+            ClusterPki::open_at(dir.path(), &names, life, SystemTime::now() + Duration::from_secs(after)).unwrap()
+        };
+        let first = open(0);
+        let wait = first.until_due(SystemTime::now()).unwrap();
+        assert!(wait > Duration::from_secs(700) && wait < Duration::from_secs(790), "{wait:?}");
+        assert_eq!(open(600).serving.certificate, first.serving.certificate);
+        for after in [800, 2000] {
+            let (before, renewed) = (open(0), open(after));
+            assert_ne!(renewed.serving.certificate, before.serving.certificate);
+            assert_ne!(renewed.admin.certificate, before.admin.certificate);
+            assert_ne!(renewed.kubelet_client.certificate, before.kubelet_client.certificate);
+            assert_eq!(renewed.server_ca.certificate(), first.server_ca.certificate());
+        }
     }
 }

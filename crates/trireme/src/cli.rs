@@ -148,6 +148,10 @@ pub struct Server {
     /// Also write the administrator's kubeconfig to this file
     #[arg(long, short = 'o', env = "TRIREME_WRITE_KUBECONFIG", value_name = "FILE")]
     pub write_kubeconfig: Option<PathBuf>,
+    /// How long the certificates live that this server makes for itself, in seconds; they are renewed in time
+    #[arg(long, env = "TRIREME_CERTIFICATE_LIFE", value_name = "SECONDS", default_value_t = 31_536_000, hide = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(5..=315_360_000))]
+    pub certificate_life: u64,
     /// What not to run: a controller's name, scheduler, dns, proxy, node
     #[arg(long, env = "TRIREME_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub disable: Vec<String>,

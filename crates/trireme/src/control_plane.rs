@@ -1,19 +1,22 @@
 //! Wires store, API server, controllers and scheduler.
 
+use crate::certificates::Certificates;
 use crate::cli::Server;
 use crate::instance::Instance;
 use crate::private::private;
+use crate::shown::Shown;
 use crate::{Failure, address, version};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
 use trireme_apiserver::{ApiServer, Config, User, listener};
-use trireme_client::{Client, Credentials, Informers, Kubeconfig};
+use trireme_client::{Client, Credentials, Informers, Kubeconfig, tls_trusting};
 use trireme_controllers::{Clients, Clock, Controllers, Options};
-use trireme_pki::{Authority, ClusterPki, Role, ServingNames, certificates};
+use trireme_pki::{Authority, ClusterPki, Role, ServingNames};
 use trireme_scheduler::{Scheduler, SchedulerConfig};
 use trireme_store::Store;
 
@@ -47,7 +50,8 @@ impl ControlPlane {
         let port = listener.local_addr()?.port();
 
         let names = serving_names(args, advertise, service_ip);
-        let pki = ClusterPki::open(&instance.path("pki"), &names)?;
+        let life = Duration::from_secs(args.certificate_life);
+        let (certificates, pki) = Certificates::open(instance, names.clone(), life)?;
         let store = Store::open(&instance.path("store"))?;
         let config = Config {
             service_ranges: vec![args.service_cidr.to_string().parse()?],
@@ -64,12 +68,9 @@ impl ControlPlane {
                 User::new("system:bootstrap:trireme", &["system:bootstrappers"]),
             )],
         };
-        let server = ApiServer::open(store, config, kubelets(&pki)?).await?;
-        let clients = certificates(pki.client_ca.certificate(), "the client CA")?;
-        // The authority goes along, so that a machine that joins can compare it with the digest in its token.
-        let mut chain = pki.serving.chain()?;
-        chain.extend(certificates(pki.server_ca.certificate(), "the server CA")?);
-        let tls = listener::tls(chain, pki.serving.private_key()?, &clients)?;
+        let server = ApiServer::open(store, config, kubelets(&pki, certificates.kubelet_client.clone())?).await?;
+        let clients = trireme_pki::certificates(pki.client_ca.certificate(), "the client CA")?;
+        let tls = listener::tls_showing(certificates.serving.clone(), &clients)?;
         let mut tasks = vec![tokio::spawn(listener::serve(server.clone(), listener, tls, stop.clone()))];
 
         // One cache of the state for all components of this process; each acts as itself.
@@ -98,20 +99,23 @@ impl ControlPlane {
             if args.bind_address.is_unspecified() { "127.0.0.1".to_owned() } else { args.bind_address.to_string() };
         let url =
             if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") };
-        let plane = Self { server, pki, url, tasks };
-        plane.write_files(instance, args)?;
-        Ok(plane)
+        Self::write_files(instance, args, &pki, &url)?;
+        tasks.push(tokio::spawn(certificates.keep(instance.clone(), args.clone(), url.clone(), stop.clone())));
+        Ok(Self { server, pki, url, tasks })
     }
 
     /// The administrator's kubeconfig, and the token with which agents join.
-    fn write_files(&self, instance: &Instance, args: &Server) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write_files(instance: &Instance, args: &Server, pki: &ClusterPki, url: &str) -> Result<(), Failure> {
         let text = Kubeconfig {
             name: "trireme".into(),
-            server: self.url.clone(),
-            ca: self.pki.server_ca.certificate().to_owned(),
+            server: url.to_owned(),
+            ca: pki.server_ca.certificate().to_owned(),
             credentials: Credentials::Certificate {
-                certificate: self.pki.admin.certificate.clone(),
-                key: self.pki.admin.key.clone(),
+                certificate: pki.admin.certificate.clone(),
+                key: pki.admin.key.clone(),
             },
         }
         .to_yaml();
@@ -120,7 +124,7 @@ impl ControlPlane {
             private(path, &text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         }
         let path = instance.path("node-token");
-        let token = self.pki.join_token(Role::Node)?.to_string();
+        let token = pki.join_token(Role::Node)?.to_string();
         private(&path, &format!("{token}\n")).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         Ok(())
     }
@@ -177,7 +181,10 @@ fn controller_clients(server: &Arc<ApiServer>) -> Clients {
 }
 
 /// An authority once more, for who needs one of his own.
-fn same(authority: &Authority) -> Result<Authority, Failure> {
+///
+/// # Errors
+/// None that it had not when it was made.
+pub fn same(authority: &Authority) -> Result<Authority, Failure> {
     Ok(Authority::load(authority.certificate().to_owned(), authority.key().to_owned())?)
 }
 
@@ -207,15 +214,8 @@ fn serving_names(args: &Server, advertise: IpAddr, service_ip: IpAddr) -> Servin
 }
 
 /// The way to kubelets: their certificates are of the server authority, ours says that we are the API server.
-fn kubelets(pki: &ClusterPki) -> Result<Kubelets, Failure> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates(pki.server_ca.certificate(), "the server CA")? {
-        roots.add(certificate)?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(pki.kubelet_client.chain()?, pki.kubelet_client.private_key()?)?;
+fn kubelets(pki: &ClusterPki, shown: Arc<Shown>) -> Result<Kubelets, Failure> {
+    let authority = trireme_pki::certificates(pki.server_ca.certificate(), "the server CA")?;
+    let tls = tls_trusting(authority)?.with_client_cert_resolver(shown);
     Ok(Kubelets::new(Arc::new(Direct), Arc::new(tls)))
 }

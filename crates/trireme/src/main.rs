@@ -2,6 +2,7 @@
 
 mod address;
 mod agent;
+mod certificates;
 mod cidr;
 mod cli;
 mod cluster_info;

@@ -26,7 +26,7 @@ use trireme_client::Client;
 use trireme_cri::image_service_server::ImageServiceServer;
 use trireme_cri::runtime_service_server::RuntimeServiceServer;
 use trireme_node::{Cri, Node, NodeConfig, RuntimeEvents, api};
-use trireme_pki::{Authority, Purpose, Subject, certificates};
+use trireme_pki::{Authority, Identity, Purpose, Subject, certificates};
 use trireme_runtime::images::{Images, ImagesOptions};
 use trireme_runtime::{Config, Runtime, SandboxAttach, SandboxLink, SandboxNetwork, Services, ShimCommand};
 use trireme_streams::Streamer;
@@ -317,11 +317,11 @@ fn serve_runtime(runtime: Arc<Runtime>, socket: PathBuf, stop: &CancellationToke
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn own_certificate(authority: &Authority, name: &str, ip: IpAddr) -> Result<Arc<Shown>, Failure> {
-    const LIFE: Duration = Duration::from_secs(365 * 86_400);
+pub fn own_identity(authority: &Authority, args: &cli::Node, life: Duration) -> Result<Identity, Failure> {
+    let (name, ip) = (name(args), ip(args));
     let subject = Subject::new(&format!("system:node:{name}"), &["system:nodes"]);
-    let purpose = Purpose::Server { names: vec![name.to_owned()], addresses: vec![ip] };
-    Shown::new(&authority.issue(&subject, &purpose, LIFE)?)
+    let purpose = Purpose::Server { names: vec![name], addresses: vec![ip] };
+    Ok(authority.issue(&subject, &purpose, life)?)
 }
 
 /// What the node shows, and whom it answers: clients of the cluster.

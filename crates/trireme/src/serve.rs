@@ -1,13 +1,14 @@
 //! `trireme up` and `trireme server`: control plane and node in one process.
 
 use crate::cli::{Common, Server};
-use crate::control_plane::{ControlPlane, KUBECONFIG};
+use crate::control_plane::{self, ControlPlane, KUBECONFIG};
 use crate::instance::Instance;
 use crate::life::{Life, until_told};
 use crate::node::{self, Access, Cluster, LocalNode};
 use crate::progress::Progress;
 use crate::usage::{self, Usage};
-use crate::{Failure, cluster_info, demo};
+use crate::{Failure, certificates, cluster_info, demo};
+use std::time::Duration;
 use trireme_apiserver::User;
 use trireme_client::Client;
 use trireme_telemetry::LogConfig;
@@ -73,7 +74,12 @@ async fn start(instance: &Instance, args: &Server, progress: &Progress, life: &L
         let access = Access {
             client: plane.client(User::new(&format!("system:node:{name}"), &["system:nodes"]), "kubelet"),
             network: plane.client(User::new("system:trireme:network", &[]), "trireme-network"),
-            serving: node::own_certificate(&plane.pki.server_ca, &name, node::ip(&args.node))?,
+            serving: certificates::keep_own_node(
+                control_plane::same(&plane.pki.server_ca)?,
+                args.node.clone(),
+                Duration::from_secs(args.certificate_life),
+                life.stop.clone(),
+            )?,
         };
         local = Some(LocalNode::start(instance, &args.node, &cluster, access, progress, life).await?);
         progress.done(&format!("Node {name}"));

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 use trireme_client::Client;
-use trireme_pki::Identity;
 
 /// What is needed to ask again.
 pub struct Keeper {
@@ -62,7 +61,7 @@ impl Keeper {
         let mut first = AGAIN;
         for (at, kind) in [Kind::Client, Kind::Serving].into_iter().enumerate() {
             let identity = self.files.identity(kind)?.ok_or("a certificate is missing")?;
-            let wait = until_due(&identity, now)?;
+            let wait = identity.until_due(now)?;
             first = if at == 0 { wait } else { first.min(wait) };
         }
         Ok(first)
@@ -72,7 +71,7 @@ impl Keeper {
         let now = SystemTime::now();
         for (kind, shown) in [(Kind::Client, &self.client_shown), (Kind::Serving, &self.serving_shown)] {
             let due = match self.files.identity(kind)? {
-                Some(identity) => until_due(&identity, now)?.is_zero(),
+                Some(identity) => identity.until_due(now)?.is_zero(),
                 None => true,
             };
             if due {
@@ -86,28 +85,5 @@ impl Keeper {
             }
         }
         Ok(())
-    }
-}
-
-/// A certificate is renewed when a fifth of its life is left, as kubelets do (between 10 % and 30 %).
-fn until_due(identity: &Identity, now: SystemTime) -> Result<Duration, Failure> {
-    let (begin, end) = (identity.begins()?, identity.expires()?);
-    let life = end.duration_since(begin).unwrap_or_default();
-    Ok((begin + life.mul_f64(0.8)).duration_since(now).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use trireme_pki::{Authority, Purpose, Subject};
-
-    #[test]
-    fn a_certificate_is_due_when_a_fifth_of_its_life_is_left() {
-        let life = Duration::from_secs(100_000);
-        let identity = Authority::create("a").unwrap().issue(&Subject::new("n", &[]), &Purpose::Client, life).unwrap();
-        let now = SystemTime::now();
-        let wait = until_due(&identity, now).unwrap();
-        assert!(wait > Duration::from_secs(79_000) && wait < Duration::from_secs(80_500), "{wait:?}");
-        assert!(until_due(&identity, now + Duration::from_secs(90_000)).unwrap().is_zero());
     }
 }
