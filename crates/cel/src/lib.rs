@@ -15,8 +15,9 @@
 //! ```
 
 mod check;
-mod cost;
+pub mod cost;
 mod decl;
+mod decl_type;
 mod env;
 mod error;
 pub mod library;
@@ -27,7 +28,9 @@ mod syntax;
 mod types;
 mod value;
 
+pub use cost::{NoHints, Range, SizeHints};
 pub use decl::{Functions, Implementation, Overload};
+pub use decl_type::{DeclField, DeclType};
 pub use env::{Env, TypeProvider};
 pub use error::EvalError;
 pub use program::{CompileError, Program};

@@ -1,6 +1,7 @@
 //! A compiled expression.
 
 use crate::check::Checked;
+use crate::cost::{Range, SizeHints, estimate};
 use crate::env::Env;
 use crate::error::EvalError;
 use crate::run::{Activation, Budget, Plan, evaluate, plan};
@@ -36,6 +37,16 @@ impl Program {
     /// The type of the result; `dyn` if nobody has checked it.
     pub fn result_type(&self) -> &Type {
         self.checked.type_of(&self.checked.tree)
+    }
+
+    /// The bounds of what it can cost. The expression must have been checked.
+    pub fn cost_estimate(&self, hints: &dyn SizeHints) -> Range {
+        estimate(&self.checked, hints)
+    }
+
+    /// Whether it reads a variable.
+    pub fn uses(&self, variable: &str) -> bool {
+        self.checked.uses(variable)
     }
 
     /// Evaluates it.

@@ -124,6 +124,15 @@ impl Type {
             Type::Error => "!error!",
         }
     }
+
+    /// Of one size, always.
+    pub(crate) fn is_scalar(&self) -> bool {
+        match self {
+            Type::Bool | Type::Double | Type::Duration | Type::Int | Type::Timestamp | Type::Uint => true,
+            Type::Wrapper(inner) => inner.is_scalar(),
+            _ => self.optional_value().is_some_and(Type::is_scalar),
+        }
+    }
 }
 
 /// The name of the type of optionals.

@@ -55,7 +55,8 @@ impl Checker<'_> {
         let t = self.field(id, operand, &name, true);
         let t = self.bindings.substitute(&t, false);
         self.set_type(expr, t);
-        self.refer(expr, Reference::Overloads(vec![]));
+        let select = self.env.functions.find(operator::OPTIONAL_SELECT);
+        self.refer(expr, Reference::Overloads(select.map(|(_, found)| found.to_vec()).unwrap_or_default()));
     }
 
     fn resolve_overloads(&mut self, expr: &Expr, name: &str, overloads: &[Arc<Overload>]) {

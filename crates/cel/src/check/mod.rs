@@ -53,6 +53,20 @@ impl Checked {
         self.references.get(expr.id as usize).and_then(Option::as_ref)
     }
 
+    /// Whether a node is a variable of this name.
+    pub(crate) fn uses(&self, variable: &str) -> bool {
+        let mut left = vec![&self.tree];
+        while let Some(expr) = left.pop() {
+            if matches!(&expr.kind, Node::Ident(name) if name == variable)
+                && !matches!(self.reference(expr), Some(Reference::Local | Reference::Constant(_)))
+            {
+                return true;
+            }
+            left.extend(expr.children());
+        }
+        false
+    }
+
     pub(crate) fn overloads(&self, expr: &Expr) -> &[Arc<Overload>] {
         match self.reference(expr) {
             Some(Reference::Overloads(overloads)) => overloads,

@@ -1,8 +1,17 @@
 //! What evaluations cost, in cel-go's units: one for reading a variable or a field, more for what grows with its input.
 
+mod calls;
+mod estimate;
+mod kubernetes;
+pub mod limits;
+mod lists;
 mod price;
+mod range;
 
+pub(crate) use estimate::estimate;
+pub use estimate::{NoHints, SizeHints};
 pub(crate) use price::Price;
+pub use range::Range;
 
 /// Making a list.
 pub(crate) const LIST: u64 = 10;
