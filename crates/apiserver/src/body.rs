@@ -61,7 +61,7 @@ pub fn decode(
 ) -> Result<Object, Status> {
     let form = media::body_form(content_type)?;
     let (mut tree, duplicates) = parse(bytes, form, gv, kind, id)?;
-    check_kind(&mut tree, gv, kind)?;
+    check_kind(&mut tree, gv, kind, bytes)?;
     let order = || if form == Form::Json { json::paths(bytes) } else { Vec::new() };
     finish_in_order(tree, duplicates, gv, kind, id, validation, &order)
 }
@@ -77,37 +77,49 @@ fn parse(
     let (mut tree, duplicates) = match form {
         Form::Json => {
             let parsed = json::parse_noting_duplicates(bytes)
-                .map_err(|e| Status::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?;
+                .map_err(|e| unrecognized(kind, &format!("couldn't get version/kind; json parse error: {e}"), bytes))?;
             (parsed.value, parsed.duplicates)
         }
         Form::Yaml => {
             let text = String::from_utf8_lossy(bytes);
-            let tree =
-                yaml::parse(&text).map_err(|e| Status::bad_request(format!("error converting YAML to JSON: {e}")))?;
-            (tree, Vec::new())
+            (yaml::parse(&text).map_err(|e| unrecognized(kind, &e.to_string(), bytes))?, Vec::new())
         }
         Form::Protobuf => {
-            let envelope = proto::Envelope::open(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
+            let envelope = proto::Envelope::open(bytes).map_err(|e| unrecognized(kind, &e.to_string(), bytes))?;
             let tree = proto::decode_envelope(builtin(), id, &envelope).map_err(|e| {
                 Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {e}", gv.version))
             })?;
             (tree, Vec::new())
         }
     };
-    if tree.is_null() && bytes.is_empty() {
+    if tree.is_null() {
         tree = Value::object();
     }
     if tree.as_object().is_none() {
         let found = tree.json_type();
-        return Err(Status::bad_request(format!(
+        let why = format!(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        )));
+        );
+        return Err(unrecognized(kind, &why, bytes));
     }
     Ok((tree, duplicates))
 }
 
+/// A body that does not even say what it is.
+fn unrecognized(kind: &str, why: &str, bytes: &[u8]) -> Status {
+    const SHOWN: usize = 30;
+    let head = &bytes[..bytes.len().min(SHOWN)];
+    let more = if bytes.len() > SHOWN { " ..." } else { "" };
+    let shown = match bytes.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(head).into_owned(),
+        Some(_) => head.iter().map(|b| format!("{b:02x}")).collect(),
+    };
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown}{more})"))
+}
+
 /// A body may leave out what it is; if it says so, it must be what is expected.
-fn check_kind(tree: &mut Value, gv: &GroupVersion, kind: &str) -> Result<(), Status> {
+fn check_kind(tree: &mut Value, gv: &GroupVersion, kind: &str, bytes: &[u8]) -> Result<(), Status> {
     let (given_version, given_kind) = (tree.str_at(&["apiVersion"]).to_owned(), tree.str_at(&["kind"]).to_owned());
     if given_kind.is_empty() {
         tree.set_at(&["kind"], kind);
@@ -115,18 +127,39 @@ fn check_kind(tree: &mut Value, gv: &GroupVersion, kind: &str) -> Result<(), Sta
     if given_version.is_empty() {
         tree.set_at(&["apiVersion"], gv.to_string());
     }
-    if !given_version.is_empty() && given_version != gv.to_string() {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({given_version}) does not match the expected API version ({gv})"
-        )));
+    if given_version.matches('/').count() > 1 {
+        return Err(unrecognized(kind, &format!("unexpected GroupVersion string: {given_version}"), bytes));
     }
-    if !given_kind.is_empty() && given_kind != kind {
-        return Err(Status::bad_request(format!(
-            "{given_kind} in version {:?} cannot be handled as a {kind}: no kind {given_kind:?} is expected here",
-            gv.version
-        )));
+    let given = if given_version.is_empty() { gv.clone() } else { GroupVersion::parse(&given_version) };
+    let is = if given_kind.is_empty() { kind } else { &given_kind };
+    if given == *gv && is == kind {
+        return Ok(());
     }
-    Ok(())
+    // Upstream's decoder knows the kinds of a few sets of groups, each of which has its place in the source.
+    let scheme = match gv.group.as_str() {
+        "apiextensions.k8s.io" | "apiregistration.k8s.io" => "pkg/apiserver/scheme/scheme.go:28",
+        _ => "pkg/api/legacyscheme/scheme.go:30",
+    };
+    let own = |group: &str| matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
+    let known = own(&gv.group) == own(&given.group)
+        && (!own(&gv.group) || gv.group == given.group)
+        && builtin()
+            .kind(&given, is)
+            .is_some_and(|_| builtin().kinds().any(|(g, kinds)| *g == given && kinds.contains_key(is)));
+    let why = if !known {
+        format!("no kind {is:?} is registered for version \"{given}\" in scheme {scheme:?}")
+    } else if is == kind && given.group == gv.group {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({given}) does not match the expected API version ({gv})"
+        )));
+    } else {
+        let package = match gv.group.split('.').next() {
+            None | Some("" | "events") => "core",
+            Some(first) => first,
+        };
+        format!("converting ({}.{is}) to ({package}.{kind}): unknown conversion", given.version)
+    };
+    Err(Status::bad_request(format!("{is} in version {:?} cannot be handled as a {kind}: {why}", given.version)))
 }
 
 /// A tree as an object of a type, with warnings or a refusal for what the type does not have.

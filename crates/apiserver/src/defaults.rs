@@ -89,7 +89,8 @@ fn or(map: &mut Map, field: &str, value: impl Into<Value>) {
 
 fn rules(package: &str, name: &str, map: &mut Map) {
     match (package, name) {
-        ("core.v1", "Container" | "EphemeralContainerCommon") => pull_policy(map),
+        ("core.v1", "Container" | "EphemeralContainerCommon") => pull_policy(map, "image", "imagePullPolicy"),
+        ("core.v1", "ImageVolumeSource") => pull_policy(map, "reference", "pullPolicy"),
         ("core.v1", "Pod") => pod(map),
         ("core.v1", "PodSpec") => pod_spec(map),
         ("core.v1", "Volume") if map.len() <= 1 => {
@@ -179,14 +180,14 @@ fn stored_version(map: &mut Map) {
 }
 
 /// `latest` (or no tag) is always pulled, any other tag when it is not there.
-fn pull_policy(map: &mut Map) {
-    if map.get("imagePullPolicy").is_some() {
+fn pull_policy(map: &mut Map, image: &str, policy: &str) {
+    if map.get(policy).is_some() {
         return;
     }
-    let image = map.str("image");
+    let image = map.str(image);
     let last = image.rsplit('/').next().unwrap_or_default();
     let latest = !image.contains('@') && last.split_once(':').is_none_or(|(_, tag)| tag == "latest");
-    map.insert("imagePullPolicy", if latest { "Always" } else { "IfNotPresent" });
+    map.insert(policy, if latest { "Always" } else { "IfNotPresent" });
 }
 
 /// What only pods get, and pod templates do not.

@@ -102,6 +102,25 @@ impl Target {
         Status::not_found(self.group(), self.served.plural(), &self.name)
     }
 
+    /// The key that upstream's store has for the object, as its messages show it.
+    fn storage_key(&self, dry_run: bool) -> String {
+        let group = self.group();
+        let resource = match (group, self.served.plural()) {
+            ("", "services") => "services/specs".to_owned(),
+            ("", "endpoints") => "services/endpoints".to_owned(),
+            ("", "nodes") => "minions".to_owned(),
+            ("", "replicationcontrollers") => "controllers".to_owned(),
+            ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
+            ("apiextensions.k8s.io" | "apiregistration.k8s.io", plural) => format!("{group}/{plural}"),
+            (_, plural) => plural.to_owned(),
+        };
+        let root = if dry_run { "" } else { "/registry" };
+        match self.namespace.as_str() {
+            "" => format!("{root}/{resource}/{}", self.name),
+            namespace => format!("{root}/{resource}/{namespace}/{}", self.name),
+        }
+    }
+
     /// Checks an object that is to be stored in the place of `old`.
     fn check(&self, new: &Value, old: Option<&Value>) -> Result<(), Status> {
         let served = &self.served;
@@ -273,7 +292,8 @@ impl ApiServer {
             let uid = new.str_at(&["metadata", "uid"]).to_owned();
             if !uid.is_empty() && uid != old.str_at(&["metadata", "uid"]) {
                 let why = format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    target.storage_key(options.dry_run),
                     old.str_at(&["metadata", "uid"])
                 );
                 return Err(Status::conflict(target.group(), served.plural(), &target.name, &why));
@@ -411,7 +431,7 @@ impl ApiServer {
 /// Sets what every new object has.
 fn before_create(served: &Served, object: &mut Value) {
     let Some(meta) = object.as_object_mut().map(|o| o.object("metadata")) else { return };
-    for gone in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+    for gone in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         meta.remove(gone);
     }
     meta.insert("uid", uuid::Uuid::new_v4().to_string());
@@ -420,22 +440,22 @@ fn before_create(served: &Served, object: &mut Value) {
     object.set_at(&["kind"], served.kind());
 }
 
-/// Keeps what an update cannot change.
+/// Keeps what an update cannot change, as far as it may leave it out.
 fn before_update(old: &Value, new: &mut Value) {
-    const KEPT: [&str; 7] = [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "selfLink",
-        "generateName",
-    ];
-    for name in KEPT {
+    for name in ["uid", "creationTimestamp", "generation", "selfLink", "generateName"] {
         match old.at(&["metadata", name]) {
             Some(value) => new.set_at(&["metadata", name], value.clone()),
             None => drop(new.remove_at(&["metadata", name])),
         }
+    }
+    // Only a deletion sets these; validation refuses other values.
+    if let Some(since) = old.at(&["metadata", "deletionTimestamp"]) {
+        new.set_at(&["metadata", "deletionTimestamp"], since.clone());
+    }
+    if let (Some(grace), None) =
+        (old.at(&["metadata", "deletionGracePeriodSeconds"]), new.at(&["metadata", "deletionGracePeriodSeconds"]))
+    {
+        new.set_at(&["metadata", "deletionGracePeriodSeconds"], grace.clone());
     }
     new.set_at(&["metadata", "name"], old.str_at(&["metadata", "name"]));
     new.set_at(&["apiVersion"], old.str_at(&["apiVersion"]));

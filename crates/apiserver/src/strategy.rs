@@ -120,6 +120,9 @@ pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -
     }
     match (served.group(), kind) {
         ("", "Pod") => {
+            if object.int_at(&["spec", "terminationGracePeriodSeconds"]).is_some_and(|n| n < 0) {
+                object.set_at(&["spec", "terminationGracePeriodSeconds"], 1);
+            }
             let class = qos_class(object);
             object.set_at(&["status", "phase"], "Pending");
             object.set_at(&["status", "qosClass"], class);

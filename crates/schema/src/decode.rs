@@ -77,15 +77,17 @@ fn forget_within(schema: &Schema, ty: &Type, value: &mut Value) {
     }
 }
 
-enum Step {
+enum Step<'a> {
     Field(String),
+    /// An embedded struct, which has a name in Go and none in JSON.
+    Embedded(&'a str),
     Index(usize),
     Key(String),
 }
 
 struct Decoder<'a> {
     schema: &'a Schema,
-    path: Vec<Step>,
+    path: Vec<Step<'a>>,
     unknown: Vec<String>,
     owner: Option<StructId>,
     depth: usize,
@@ -138,7 +140,7 @@ fn go_field_type(schema: &Schema, owner: Option<StructId>, field: &Field) -> Str
     }
 }
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
     fn dotted(&self, last: Option<&str>) -> String {
         let mut text = String::new();
         for step in &self.path {
@@ -150,6 +152,7 @@ impl Decoder<'_> {
                     text.push_str(name);
                 }
                 Step::Index(i) => text.push_str(&format!("[{i}]")),
+                Step::Embedded(_) => {}
             }
         }
         if let Some(last) = last {
@@ -163,6 +166,8 @@ impl Decoder<'_> {
 
     fn mismatch(&self, value: &Value, want: String) -> BadField {
         let found = match value {
+            // Digits that a float has but does not show are told too, as they were written.
+            Value::Float(n) if want.starts_with("int") && n.fract() == 0.0 => format!("number {n:.0}"),
             Value::Float(n) if want.starts_with("int") => format!("number {n}"),
             Value::Int(n) if want.starts_with("int") => format!("number {n}"),
             other => other.json_type().to_owned(),
@@ -170,7 +175,11 @@ impl Decoder<'_> {
         let fields: Vec<&str> = self
             .path
             .iter()
-            .filter_map(|s| if let Step::Field(name) = s { Some(name.as_str()) } else { None })
+            .filter_map(|s| match s {
+                Step::Field(name) => Some(name.as_str()),
+                Step::Embedded(name) => Some(*name),
+                Step::Index(_) | Step::Key(_) => None,
+            })
             .collect();
         let place = match self.owner {
             Some(owner) if !fields.is_empty() => {
@@ -199,9 +208,11 @@ impl Decoder<'_> {
                 // A pointer to raw JSON may hold null itself; everything else becomes its zero value.
                 continue;
             }
+            let before = self.path.len();
+            self.path.extend(self.schema.embedded(id, &name).map(Step::Embedded));
             self.path.push(Step::Field(name.to_string()));
             let value = self.field(field, value)?;
-            self.path.pop();
+            self.path.truncate(before);
             if let Some(value) = value {
                 out.insert(name, value);
             }
@@ -225,7 +236,8 @@ impl Decoder<'_> {
             }
             _ => match self.scalar(&field.ty, raw) {
                 Ok(value) => value,
-                Err(BadField::Type { found, place, .. }) => {
+                // The two forms of a number or text are decoded on their own.
+                Err(BadField::Type { found, place, .. }) if field.ty != Type::IntOrString => {
                     let want = go_field_type(self.schema, self.owner, field);
                     return Err(BadField::Type { found, place, want });
                 }
@@ -311,14 +323,8 @@ impl Decoder<'_> {
             },
             (Type::IntOrString, Value::Int(n)) if i32::try_from(n).is_ok() => Value::Int(n),
             (Type::IntOrString, Value::String(text)) => Value::String(text),
-            (Type::IntOrString, other @ (Value::Int(_) | Value::Float(_))) => {
-                let Value::Float(n) = other else { return Err(self.mismatch(&other, "int32".into())) };
-                return Err(self.mismatch(&Value::Float(n), "int32".into()));
-            }
-            (Type::IntOrString, other) => {
-                let found = other.json_type().to_owned();
-                return Err(BadField::Type { found, place: "value ".into(), want: "string".into() });
-            }
+            (Type::IntOrString, other) => return Err(self.mismatch(&other, "int32".into())),
+            (Type::Quantity, _) => return Err(text_error(crate::quantity::BadQuantity::Form.to_string())),
             (Type::RawExtension | Type::Json | Type::Any | Type::FieldsV1, value) => value,
             (Type::SchemaOrBool, Value::Bool(b)) => Value::Bool(b),
             (Type::SchemaOrBool, value @ Value::Object(_)) => {

@@ -297,6 +297,19 @@ impl Schema {
         Some(&self[current].fields[*last])
     }
 
+    /// The names of the embedded structs through which [`Self::field`] finds a field.
+    pub fn embedded(&self, id: StructId, name: &str) -> impl Iterator<Item = &str> {
+        let way = self[id].by_name.get(name).and_then(|path| path.split_last()).map_or(&[][..], |(_, way)| way);
+        let mut current = id;
+        way.iter().filter_map(move |&step| match self[current].fields[step].ty {
+            Type::Struct(next) => {
+                current = next;
+                Some(self[next].name.as_str())
+            }
+            _ => None,
+        })
+    }
+
     /// Fields as they appear in JSON: embedded structs opened.
     pub fn flat_fields(&self, id: StructId) -> Vec<&Field> {
         let mut out = Vec::new();

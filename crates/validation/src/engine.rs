@@ -31,6 +31,7 @@ fn visit(registry: &Registry, rules: &TypeRules, place: &Place<'_>, errors: &mut
         match shape {
             // An embedded struct stands in the place of what embeds it.
             Shape::One if name.is_empty() => visit(registry, rules, place, errors),
+            Shape::Always => visit(registry, rules, &place.child(name), errors),
             Shape::One => {
                 if let Some(value) = place.field(name) {
                     visit(registry, rules, &value, errors);

@@ -74,6 +74,8 @@ pub(crate) struct TypeRules {
 /// How a field leads to a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
+    /// A struct that is there also when it is empty, since it is no pointer.
+    Always,
     One,
     List,
     Map,
@@ -237,6 +239,7 @@ impl Registry {
             let Some(&at) = self.by_id.get(&id) else { continue };
             let ways = schema.flat_fields(id).into_iter().filter_map(|field| {
                 let (inner, shape) = target(&field.ty)?;
+                let shape = if shape == Shape::One && !field.ptr { Shape::Always } else { shape };
                 Some((field.name.clone(), shape, *self.by_id.get(&inner)?))
             });
             let by_hand = std::mem::take(&mut self.types[at].by_hand);

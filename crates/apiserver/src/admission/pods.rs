@@ -135,6 +135,14 @@ pub(super) fn priority(attributes: &Attributes<'_>, object: &mut Value, old: Opt
         );
         return Err(attributes.forbidden(object, &why));
     }
+    if let Some(given) =
+        object.at(&["spec", "preemptionPolicy"]).and_then(Value::as_str).filter(|&given| given != policy)
+    {
+        let why = format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(attributes.forbidden(object, &why));
+    }
     if let Some(class) = class.filter(|_| name.is_empty()) {
         object.set_at(&["spec", "priorityClassName"], class.str_at(&["metadata", "name"]));
     }

@@ -166,14 +166,6 @@ fn update(claim: &Place<'_>, errors: &mut Errors) {
     if mode.is_changed() {
         errors.invalid(&claim.child("volumeMode").with(mode.value), "field is immutable");
     }
-    if old_spec.get("volumeAttributesClassName").is_some() {
-        let place = spec.child("volumeAttributesClassName");
-        match place.value.as_str() {
-            None => errors.forbidden(&place, "update from non-nil value to nil is forbidden"),
-            Some("") => errors.forbidden(&place, "update from non-nil value to an empty string is forbidden"),
-            Some(_) => {}
-        }
-    }
 }
 
 fn status(claim: &Place<'_>, errors: &mut Errors) {

@@ -185,7 +185,7 @@ fn hostname_override(spec: &Place<'_>, errors: &mut Errors) {
 fn operating_system(spec: &Place<'_>, errors: &mut Errors) {
     let Some(os) = spec.field("os") else { return };
     match os.text("name") {
-        "" => errors.required(&os.child("name"), "cannot be empty"),
+        "" => errors.required(&os.child("name"), ""),
         "linux" => {
             let why = "windows options cannot be set for a linux pod";
             if let Some(options) = spec.child("securityContext").field("windowsOptions") {

@@ -237,9 +237,6 @@ fn overlaps(volume: &Place<'_>, warnings: &mut Vec<String>) {
         items(&api).iter().for_each(|path| add("DownwardAPI", "", path, warnings));
     }
     let Some(projected) = volume.field("projected") else { return };
-    if projected.list("sources").is_empty() {
-        warnings.push(format!("volume {name} (Projected) has no sources provided"));
-    }
     for source in projected.items("sources") {
         if let Some(map) = source.field("configMap") {
             let of = format!("ConfigMap {}", quote(map.text("name")));

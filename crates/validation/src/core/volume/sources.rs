@@ -203,7 +203,7 @@ fn placed_secret(source: &Place<'_>, errors: &mut Errors) {
 pub(crate) fn csi_driver_name(place: &Place<'_>, errors: &mut Errors) {
     let name = place.str();
     if name.is_empty() {
-        errors.required(place, "");
+        return errors.required(place, "");
     }
     if name.len() > 63 {
         errors.too_long(place, 63);
