@@ -137,11 +137,10 @@ impl Target {
             old: meant_old.as_deref(),
         };
         let mut errors = trireme_validation::validate(&subject);
-        if let Some(custom) = &served.custom {
-            errors.extend(custom.check(&self.subresource, new, old));
-        }
+        errors.extend(crate::custom::check(self, new, old));
         if errors.is_empty() {
             self.warnings.add(trireme_validation::warnings(&subject));
+            self.warnings.add(crate::custom::warnings(self, new, old));
             return Ok(());
         }
         let name = new.str_at(&["metadata", "name"]);

@@ -1,7 +1,8 @@
 //! From a schema as it is written to nodes.
 
 use crate::formats;
-use crate::node::{Additional, Checks, Kind, List, Node, Pattern, Rule};
+use crate::node::{Additional, Checks, Kind, List, Node, Rule};
+use crate::pattern::Pattern;
 use std::collections::HashMap;
 use std::sync::Arc;
 use trireme_schema::{Key, Map, Value};

@@ -6,14 +6,16 @@
 
 pub mod compile;
 pub mod default;
+pub mod definition;
 pub mod formats;
 pub mod jsonpath;
 pub mod names;
 mod node;
+pub mod pattern;
 pub mod prune;
 pub mod validate;
 pub mod version;
 
 pub use compile::Compiler;
 pub use jsonpath::JsonPath;
-pub use node::{Additional, Checks, Kind, List, Node, Pattern, Rule};
+pub use node::{Additional, Checks, Kind, List, Node, Rule};

@@ -1,6 +1,7 @@
 //! Structural schemas, compiled: small nodes, each distinct one held once.
 
-use std::sync::{Arc, OnceLock};
+use crate::pattern::Pattern;
+use std::sync::Arc;
 use trireme_schema::{Key, Value};
 
 /// The JSON type that a node asks for.
@@ -151,30 +152,6 @@ pub struct Checks {
     pub one_of: Box<[Arc<Node>]>,
     /// Must not hold.
     pub not: Option<Arc<Node>>,
-}
-
-/// A regular expression, compiled when it is first used.
-#[derive(Debug)]
-pub struct Pattern {
-    /// As it is written.
-    pub text: Box<str>,
-    compiled: OnceLock<Option<regex::Regex>>,
-}
-
-/// The most memory that the states of one expression take.
-const STATES: usize = 64 << 10;
-
-impl Pattern {
-    pub(crate) fn new(text: &str) -> Self {
-        Self { text: text.into(), compiled: OnceLock::new() }
-    }
-
-    /// Whether a text holds what is described; no text does when the expression is none.
-    pub fn holds(&self, text: &str) -> bool {
-        let compiled =
-            self.compiled.get_or_init(|| regex::RegexBuilder::new(&self.text).dfa_size_limit(STATES).build().ok());
-        compiled.as_ref().is_some_and(|r| r.is_match(text))
-    }
 }
 
 /// A CEL rule (`x-kubernetes-validations`).

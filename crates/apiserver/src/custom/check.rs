@@ -1,13 +1,30 @@
-//! What is wrong with a custom object.
+//! What is wrong with definitions and with custom objects.
 
+use super::strategy::is_definition;
 use super::{Custom, Scale};
-use trireme_extensions::validate;
+use crate::registry::Target;
+use trireme_extensions::{definition, validate};
 use trireme_schema::Value;
 use trireme_schema::field::{Error, Path};
 
+/// What is wrong with an object that is to be written, besides what holds for all objects.
+pub(crate) fn check(target: &Target, new: &Value, old: Option<&Value>) -> Vec<Error> {
+    match &target.served.custom {
+        Some(custom) => custom.check(&target.subresource, new, old),
+        None if !is_definition(target) => Vec::new(),
+        None if target.subresource == "status" => definition::validate_status(new),
+        None => definition::validate(new, old),
+    }
+}
+
+/// What is noticed in an object that is written.
+pub(crate) fn warnings(target: &Target, new: &Value, old: Option<&Value>) -> Vec<String> {
+    if is_definition(target) && target.subresource.is_empty() { definition::warnings(new, old) } else { Vec::new() }
+}
+
 impl Custom {
     /// What is wrong with an object, or with its change, besides what holds for all objects.
-    pub(crate) fn check(&self, subresource: &str, new: &Value, old: Option<&Value>) -> Vec<Error> {
+    fn check(&self, subresource: &str, new: &Value, old: Option<&Value>) -> Vec<Error> {
         let root = Path::default();
         let mut errors = Vec::new();
         if subresource == "status" {

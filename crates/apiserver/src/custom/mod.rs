@@ -13,6 +13,7 @@ mod stored;
 pub(crate) mod strategy;
 
 pub(crate) use body::{object, of, undefaulted};
+pub(crate) use check::{check, warnings};
 pub(crate) use scale::Scale;
 
 use crate::catalogue::Served;

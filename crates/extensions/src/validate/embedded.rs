@@ -6,7 +6,15 @@ use trireme_schema::{Value, names};
 
 /// What is wrong with the objects within an object (`x-kubernetes-embedded-resource`).
 pub fn embedded(path: &Path, value: &Value, schema: &Node) -> Vec<Error> {
+    embedded_in(path, value, schema, false)
+}
+
+/// The same; `whole` says that the value is itself an object.
+pub(crate) fn embedded_in(path: &Path, value: &Value, schema: &Node, whole: bool) -> Vec<Error> {
     let mut errors = Vec::new();
+    if whole && !schema.embedded && value.as_object().is_some() {
+        object(path, value, &mut errors);
+    }
     walk(path, value, schema, &mut errors);
     errors
 }
@@ -34,7 +42,7 @@ fn walk(path: &Path, value: &Value, schema: &Node, errors: &mut Vec<Error>) {
 }
 
 /// What is wrong with what an object says it is; its metadata is checked where it is decoded.
-pub(crate) fn object(path: &Path, value: &Value, errors: &mut Vec<Error>) {
+fn object(path: &Path, value: &Value, errors: &mut Vec<Error>) {
     for name in ["apiVersion", "kind"] {
         let at = path.child(name);
         match value.get(name) {

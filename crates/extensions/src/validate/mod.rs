@@ -6,6 +6,7 @@ mod lists;
 mod numbers;
 
 pub use embedded::embedded;
+pub(crate) use embedded::embedded_in;
 pub use finding::Finding;
 pub use lists::lists;
 
