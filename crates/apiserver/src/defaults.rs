@@ -171,8 +171,8 @@ fn rules(package: &str, name: &str, map: &mut Map) {
 /// What is stored is stored in some version.
 fn stored_version(map: &mut Map) {
     let spec = map.get("spec").cloned().unwrap_or_default();
-    let storage = spec.list_at(&["versions"]).iter().find(|v| v.bool_at(&["storage"])).and_then(|v| v.get("name"));
-    let Some(name) = storage.cloned() else { return };
+    let Some(storage) = spec.list_at(&["versions"]).iter().find(|v| v.bool_at(&["storage"])) else { return };
+    let name = Value::from(storage.str_at(&["name"]));
     let status = map.object("status");
     if status.get("storedVersions").and_then(Value::as_array).is_none_or(<[Value]>::is_empty) {
         status.insert("storedVersions", Value::Array(vec![name]));

@@ -336,6 +336,10 @@ impl<'a> Decoder<'a> {
                 let ty = self.schema_props();
                 self.value(&ty, value)?
             }
+            // Go's decoder looks for a bracket or a brace, and takes all else for neither.
+            (Type::SchemaOrArray, Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::String(_)) => {
+                Value::Array(Vec::new())
+            }
             (Type::SchemaOrArray, Value::Array(items)) => {
                 let ty = self.schema_props();
                 self.list(&ty, items)?

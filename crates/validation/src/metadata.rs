@@ -99,14 +99,20 @@ fn owners(meta: &Place<'_>, errors: &mut Errors) {
     }
 }
 
+/// Whether the object extends the API, or is of a kind that does: a custom one has no type but that of all objects.
+fn extends(meta: &Place<'_>) -> bool {
+    matches!(meta.subject.group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
+        || builtin().type_named("meta.v1.PartialObjectMetadata") == Some(meta.subject.id)
+}
+
 fn finalizers(meta: &Place<'_>, errors: &mut Errors) {
     let place = meta.child("finalizers");
     let list = meta.list("finalizers");
     for (i, finalizer) in list.iter().enumerate() {
         let text = finalizer.as_str().unwrap_or_default();
         errors.format(&place, text, names::qualified_name(text));
-        // A rule of older days, which has the index in its path.
-        if !text.contains('/') && !matches!(text, "orphan" | "foregroundDeletion" | "kubernetes") {
+        // A rule of older days, which has the index in its path; not for what extends the API.
+        if !extends(meta) && !text.contains('/') && !matches!(text, "orphan" | "foregroundDeletion" | "kubernetes") {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid_value(&place.index(i), text, why);
         }

@@ -11,7 +11,7 @@ pub(crate) fn is_definition(target: &Target) -> bool {
 
 fn storage(crd: &Value) -> Option<Value> {
     let versions = crd.list_at(&["spec", "versions"]);
-    versions.iter().find(|v| v.bool_at(&["storage"])).and_then(|v| v.get("name").cloned())
+    versions.iter().find(|v| v.bool_at(&["storage"])).map(|v| v.str_at(&["name"]).into())
 }
 
 /// The status of a new definition: no name is accepted, and what will be stored is known.

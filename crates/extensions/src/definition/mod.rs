@@ -19,10 +19,12 @@ pub fn validate(new: &Value, old: Option<&Value>) -> Vec<Error> {
     let mut errors = Vec::new();
     if old.is_none() {
         let wanted = format!("{}.{}", new.str_at(&["spec", "names", "plural"]), new.str_at(&["spec", "group"]));
-        let name = new.str_at(&["metadata", "name"]);
-        if !name.is_empty() && name != wanted {
-            let why = "must be spec.names.plural+\".\"+spec.group";
-            errors.push(Error::invalid(&Path::new("metadata.name"), name, why));
+        for field in ["name", "generateName"] {
+            let name = new.str_at(&["metadata", field]);
+            if !name.is_empty() && name != wanted {
+                let why = "must be spec.names.plural+\".\"+spec.group";
+                errors.push(Error::invalid(&Path::new("metadata").child(field), name, why));
+            }
         }
     }
     spec::check(new, old, &mut errors);

@@ -186,6 +186,13 @@ fn versions(crd: &Value, spec: &Value, demands: &Demands, path: &Path, errors: &
         rest(version.subresources, version.columns, version.selectable, version.schema, demands, &at, errors);
     }
     let shown = || shown::versions(spec.get("versions"), all);
+    // The first version was once the only one, and had a place of its own.
+    if let Some(first) = all.first().map(|v| v.value.str_at(&["name"])).filter(|name| !name.is_empty()) {
+        let wrong = names::dns1035_label(first);
+        if !wrong.is_empty() {
+            errors.push(Error::invalid(&path.child("version"), first, wrong.join(",")));
+        }
+    }
     let mut names: Vec<&str> = all.iter().map(|v| v.value.str_at(&["name"])).collect();
     names.sort_unstable();
     if names.windows(2).any(|pair| pair[0] == pair[1]) {
