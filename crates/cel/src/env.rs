@@ -66,6 +66,7 @@ impl Env {
         for t in library::kubernetes_types() {
             types.insert(t.name().to_owned(), t);
         }
+        env.syntax.sort_by = true;
         env.homogeneous = true;
         env.checks_literals = true;
         env

@@ -119,6 +119,11 @@ impl Price {
         })
     }
 
+    /// Whether the price is known before the call.
+    pub(crate) fn is_known_before(&self) -> bool {
+        !matches!(self, Price::Result | Price::ResultElements)
+    }
+
     /// The price of a call with these arguments and this result, if it has one.
     pub(crate) fn cost(&self, args: &[Value<'_>], result: Option<&Value<'_>>) -> u64 {
         let size = |n: usize| args.get(n).map_or(1, Value::cost_size);
@@ -148,7 +153,7 @@ impl Price {
                 }
                 cost
             }
-            Price::Validate => match args.first().and_then(Value::as_opaque::<Format>) {
+            Price::Validate => match args.first().and_then(Value::as_opaque::<&'static Format>) {
                 Some(format) => up((1.0 + size(1) as f64) * CHARACTER)
                     .saturating_mul(up(format.longest_pattern as f64 * PATTERN_CHARACTER)),
                 None => 1,

@@ -1,15 +1,33 @@
 //! The functions that expressions can call.
 
+mod addresses;
 mod arithmetic;
+mod authorizer;
 mod collections;
 mod compare;
 mod convert;
+mod format;
+mod format_text;
+mod json_patch;
+mod lists;
 mod optional;
+mod patterns;
+mod quantity;
+mod semver;
+mod strings;
 mod text;
 mod times;
 mod two_variables;
+mod urls;
 
+pub use authorizer::{
+    Authorizer, Check, Decision, ResourceSubject, Subject, authorizer_type, authorizer_value, request_resource_value,
+    resource_check_type,
+};
 pub(crate) use convert::format_double;
+pub(crate) use format::Format;
+pub use json_patch::{JSON_PATCH, JsonPatchTypes, json_patch};
+pub(crate) use lists::SORT_BY;
 pub(crate) use optional::declare as optional;
 pub(crate) use text::{compile_pattern, with_pattern};
 pub(crate) use two_variables::declare as two_variables;
@@ -33,11 +51,22 @@ pub(crate) fn standard(functions: &mut Functions) {
 }
 
 /// What Kubernetes adds to the standard.
-pub(crate) const KUBERNETES: &[fn(&mut Functions)] = &[];
+pub(crate) const KUBERNETES: &[fn(&mut Functions)] = &[
+    urls::declare,
+    patterns::declare,
+    lists::declare,
+    authorizer::declare,
+    quantity::declare,
+    strings::declare,
+    addresses::declare,
+    format::declare,
+    semver::declare,
+];
 
 /// The types that Kubernetes' libraries bring.
 pub(crate) fn kubernetes_types() -> Vec<Type> {
-    vec![]
+    let objects = [urls::NAME, quantity::NAME, format::NAME, semver::NAME].into_iter().chain(authorizer::NAMES);
+    objects.map(Type::object).chain([addresses::IP, addresses::CIDR].map(Type::opaque)).collect()
 }
 
 /// A type parameter.
@@ -62,9 +91,10 @@ fn fail<'a>(reason: impl Into<std::borrow::Cow<'static, str>>) -> Result<'a> {
     Err(EvalError::new(reason))
 }
 
-/// A format of names.
-#[derive(Debug)]
-pub struct Format {
-    /// The longest pattern.
-    pub longest_pattern: u64,
+/// The longest text that a function makes of others, in bytes.
+const LONGEST_TEXT: usize = 64 << 20;
+
+/// Whether a text would be longer than any budget pays for.
+fn too_large(length: usize) -> bool {
+    length > LONGEST_TEXT
 }

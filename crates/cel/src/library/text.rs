@@ -49,6 +49,8 @@ pub(crate) fn compile_pattern(pattern: &str) -> std::result::Result<Regex, EvalE
 pub(crate) fn with_pattern<'a>(function: &str, pattern: &Regex, args: &[Value<'a>]) -> Result<'a> {
     match (function, args) {
         ("matches", [Value::String(text), _]) => Ok(Value::Bool(pattern.is_match(text))),
+        ("find", _) => super::patterns::find(pattern, args),
+        ("findAll", _) => super::patterns::find_all(pattern, args),
         _ => mismatch(),
     }
 }

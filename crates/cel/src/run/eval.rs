@@ -130,11 +130,17 @@ impl<'a> Evaluation<'a, '_, '_> {
                 }
             }
         }
+        // What can be paid beforehand is: nobody waits for what is too expensive.
+        if call.price.is_known_before() {
+            self.budget.charge(call.price.cost(&args, None))?;
+        }
         let result = match error {
             Some(error) => Err(error),
             None => apply(call, &args, pattern),
         };
-        self.budget.charge(call.price.cost(&args, result.as_ref().ok()))?;
+        if !call.price.is_known_before() {
+            self.budget.charge(call.price.cost(&args, result.as_ref().ok()))?;
+        }
         result
     }
 

@@ -45,6 +45,7 @@ fn find(syntax: Syntax, call: &Call) -> Option<Expander> {
         ("filter", 2) => filter,
         ("optMap", 2) if syntax.optional_macros => opt_map,
         ("optFlatMap", 2) if syntax.optional_macros => opt_flat_map,
+        ("sortBy", 2) if syntax.sort_by => sort_by,
         ("bind", 3) if syntax.bind && matches!(&target.kind, Node::Ident(name) if name == "cel") => bind,
         ("all", 3) if two => all_pairs,
         ("exists", 3) if two => exists_pair,
@@ -349,6 +350,23 @@ fn optional(
     let has_value = b.method(target, "hasValue");
     let none = b.call("optional.none", vec![]);
     Ok(b.call(operator::CONDITIONAL, vec![has_value, body, none]))
+}
+
+/// Sorts by what is made of each element; the list gets a name, so that it is evaluated once.
+fn sort_by(b: &mut Build<'_>, target: Option<Expr>, args: Vec<Expr>) -> Result<Expr, Bad> {
+    const INPUT: &str = "@__sortBy_input__";
+    let (target, [var, key]) = parts(target, args)?;
+    if matches!(target.kind, Node::Literal(_) | Node::Map(_) | Node::Struct(_)) {
+        let what = "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
+        return Err(Bad(Some(target.id), what.to_owned()));
+    }
+    let vars = b.one(&var, NO_IDENTIFIER)?;
+    let input = b.ident(INPUT);
+    let keys = b.collect_list(input, vars, None, key);
+    let input = b.ident(INPUT);
+    let call = Call { function: crate::library::SORT_BY.to_owned(), target: Some(input), args: vec![keys] };
+    let sorted = b.node(Node::Call(Box::new(call)));
+    Ok(b.named(INPUT.to_owned(), target, sorted))
 }
 
 fn bind(b: &mut Build<'_>, target: Option<Expr>, args: Vec<Expr>) -> Result<Expr, Bad> {

@@ -16,6 +16,8 @@ pub(crate) struct Syntax {
     pub(crate) optional_macros: bool,
     /// `transformList` and the rest with two variables.
     pub(crate) two_variable_macros: bool,
+    /// `sortBy`.
+    pub(crate) sort_by: bool,
     /// `cel.bind`.
     pub(crate) bind: bool,
     /// Field names between backquotes.
