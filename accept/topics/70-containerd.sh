@@ -110,6 +110,11 @@ host=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="Int
 comes "a NodePort" 20 '^web-' curl -fsS -m 3 "http://$host:$(kubectl get svc web -o jsonpath='{.spec.ports[0].nodePort}')/name"
 kubectl run asks --image="$REGISTRY/busybox:1" --restart=Never -- sh -c 'for i in 1 2 3; do timeout 4 wget -qO- http://web/name; done' >/dev/null
 comes "a Service by name from a pod" 30 '^web-' kubectl logs asks
+says "trireme images ls: those of containerd" "$REGISTRY/busybox +1 " "$TRIREME" images ls --data-dir "$data"
+says "trireme images pull" "$REGISTRY/nginx +1 " "$TRIREME" images pull --data-dir "$data" "$REGISTRY/nginx:1"
+check "trireme images rm" "$TRIREME" images rm --data-dir "$data" "$REGISTRY/nginx:1"
+fails "trireme images rm: it is gone" 'no such image' "$TRIREME" images rm --data-dir "$data" "$REGISTRY/nginx:1"
+fails "trireme images import: says what does it" "ctr -a $sock -n k8s.io images import" "$TRIREME" images import --data-dir "$data" "$WORK/pause.tar"
 ids() { kubectl get pods -o jsonpath='{range .items[*]}{.status.containerStatuses[0].containerID}{.status.containerStatuses[0].restartCount}{"\n"}{end}' | sort; }
 before=$(ids)
 kill -KILL $external

@@ -75,7 +75,7 @@ impl Node {
         let (states, seen) = watch::channel(state.clone());
         let uid = registered.str_at(&["metadata", "uid"]).to_owned();
         tasks.spawn(lease::keep(config.clone(), client.clone(), uid, stop.clone()));
-        let keeper = Keeper { config: config.clone(), client: client.clone(), cri: cri.clone(), runtime: seen };
+        let keeper = Keeper { config: config.clone(), client: client.clone(), cri: cri.clone(), runtime: seen.clone() };
         tasks.spawn(keeper.run(stop.clone()));
         let services = InformerBuilder::<Service>::all().start(client.clone(), stop.clone());
         let pods = InformerBuilder::<Pod>::all()
@@ -88,6 +88,7 @@ impl Node {
         let shared = Arc::new(Shared {
             memory: machine::memory(),
             runtime: state.name,
+            state: seen,
             config,
             sources: Sources::new(client.clone(), stop.clone()),
             client,

@@ -10,6 +10,9 @@ use trireme_cri as cri;
 const LOOK: Duration = Duration::from_secs(5);
 const LOOK_IN_TROUBLE: Duration = Duration::from_secs(1);
 
+/// The condition of pods' network (CRI's `RuntimeCondition`).
+const NETWORK: &str = "NetworkReady";
+
 /// What the runtime says of itself and of pods' network.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RuntimeState {
@@ -17,6 +20,8 @@ pub(crate) struct RuntimeState {
     pub(crate) version: String,
     /// Why pods cannot run; empty when they can.
     pub(crate) trouble: String,
+    /// Why pods have no network; empty when they have.
+    pub(crate) network: String,
 }
 
 impl RuntimeState {
@@ -30,9 +35,10 @@ impl RuntimeState {
         let status =
             cri.runtime.clone().status(cri::StatusRequest { verbose: false }).await.map_err(text)?.into_inner();
         let conditions = status.status.unwrap_or_default().conditions;
-        let bad = conditions.iter().filter(|c| !c.status);
-        let trouble: Vec<String> = bad.map(trouble).collect();
-        Ok(Self { name: version.runtime_name, version: version.runtime_version, trouble: trouble.join(", ") })
+        let bad: Vec<_> = conditions.iter().filter(|c| !c.status).collect();
+        let network = bad.iter().find(|c| c.r#type == NETWORK).map(|c| trouble(c)).unwrap_or_default();
+        let trouble: Vec<String> = bad.into_iter().map(trouble).collect();
+        Ok(Self { name: version.runtime_name, version: version.runtime_version, trouble: trouble.join(", "), network })
     }
 }
 
@@ -58,6 +64,6 @@ pub(crate) async fn keep(cri: Cri, states: watch::Sender<RuntimeState>, stop: Ca
 
 fn trouble(condition: &cri::RuntimeCondition) -> String {
     let (kind, reason, message) = (&condition.r#type, &condition.reason, &condition.message);
-    let what = if kind == "NetworkReady" { "container runtime network" } else { "container runtime" };
+    let what = if kind == NETWORK { "container runtime network" } else { "container runtime" };
     format!("{what} not ready: {kind}=false reason:{reason} message:{message}")
 }

@@ -1,10 +1,13 @@
 //! The channel protocols over WebSocket (RFC 6455).
 
-use crate::session::{Outcome, Session};
+use crate::command::Wanted;
+use crate::ending::words;
+use crate::message::{frame, read};
+use crate::protocol::{Codec, Protocol};
+use crate::session::Session;
 use crate::websocket;
 use bytes::Bytes;
 use futures::{SinkExt, Stream, StreamExt};
-use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -28,31 +31,6 @@ const QUEUE: usize = 8;
 /// An idle connection is kept alive by pings this often.
 const PING: Duration = Duration::from_secs(30);
 
-/// The status that ends a stream.
-pub(crate) fn status(outcome: &Outcome) -> String {
-    let status = match outcome {
-        Outcome::Exit(0) => json!({"metadata": {}, "status": "Success"}),
-        Outcome::Exit(code) => json!({
-            "metadata": {},
-            "status": "Failure",
-            "message": format!("command terminated with non-zero exit code: exit status {code}"),
-            "reason": "NonZeroExitCode",
-            "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
-        }),
-        Outcome::Failed(why) => json!({
-            "metadata": {}, "status": "Failure", "message": why, "reason": "InternalError", "code": 500,
-        }),
-    };
-    status.to_string()
-}
-
-fn frame(channel: u8, bytes: &[u8]) -> Message {
-    let mut out = Vec::with_capacity(bytes.len() + 1);
-    out.push(channel);
-    out.extend_from_slice(bytes);
-    Message::Binary(Bytes::from(out))
-}
-
 /// Columns and rows of `{"Width":80,"Height":24}`.
 pub(crate) fn size(bytes: &[u8]) -> Option<(u16, u16)> {
     let size: serde_json::Value = serde_json::from_slice(bytes).ok()?;
@@ -69,26 +47,29 @@ enum Input {
     Nothing,
 }
 
-fn input(v5: bool, mut message: Bytes) -> Input {
-    if message.is_empty() {
-        return Input::Nothing;
-    }
-    let rest = message.split_off(1);
-    match (message[0], &rest[..]) {
-        (STDIN, _) => Input::Stdin(rest),
+fn input(protocol: Protocol, channel: u8, bytes: Bytes) -> Input {
+    match (channel, &bytes[..]) {
+        (STDIN, _) => Input::Stdin(bytes),
         (RESIZE, text) => size(text).map_or(Input::Nothing, |(columns, rows)| Input::Resize(columns, rows)),
-        (CLOSE, [STDIN]) if v5 => Input::StdinEnds,
+        (CLOSE, [STDIN]) if protocol.closes => Input::StdinEnds,
         _ => Input::Nothing,
     }
 }
 
-/// Sends all that a stream gives, until it ends or nobody takes it.
-async fn pump(channel: u8, from: Option<Box<dyn AsyncRead + Send + Unpin>>, out: &mpsc::Sender<Message>) {
+/// Sends all that a stream gives, until it ends or nobody takes it. What the client did not ask for is read all the same,
+/// so that the process is not held up.
+async fn pump(
+    codec: Codec,
+    channel: u8,
+    from: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    wanted: bool,
+    out: &mpsc::Sender<Message>,
+) {
     let Some(mut from) = from else { return };
     let mut buffer = vec![0; 16 << 10];
     // A terminal whose program has gone gives an error in place of an end.
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
-        if out.send(frame(channel, &buffer[..n])).await.is_err() {
+        if wanted && out.send(frame(codec, channel, &buffer[..n])).await.is_err() {
             return;
         }
     }
@@ -112,20 +93,18 @@ pub(crate) async fn feed(to: Option<Box<dyn AsyncWrite + Send + Unpin>>, mut fro
 
 /// Reads the client's messages until it goes. Stdin that is not taken holds back the client alone.
 async fn listen(
-    v5: bool,
+    protocol: Protocol,
     mut messages: impl Stream<Item = Result<Message, Error>> + Unpin,
     resize: Box<dyn Fn(u16, u16) + Send + Sync>,
     stdin: mpsc::Sender<Bytes>,
 ) {
     let mut stdin = Some(stdin);
     while let Some(Ok(message)) = messages.next().await {
-        let bytes = match message {
-            Message::Binary(bytes) => bytes,
-            Message::Text(text) => Bytes::from(text),
-            Message::Close(_) => return,
-            _ => continue,
-        };
-        match input(v5, bytes) {
+        if matches!(message, Message::Close(_)) {
+            return;
+        }
+        let Some((channel, bytes)) = read(protocol.codec, message) else { continue };
+        match input(protocol, channel, bytes) {
             Input::Stdin(bytes) => {
                 if let Some(open) = &stdin
                     && open.send(bytes).await.is_err()
@@ -142,25 +121,27 @@ async fn listen(
 
 /// Each direction waits for itself only: a process that does not read its input can still be heard, and a client
 /// that does not read can still write.
-pub(crate) async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool, session: Session) {
+pub(crate) async fn carry(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    protocol: Protocol,
+    wanted: Wanted,
+    session: Session,
+) {
     let socket = websocket::serve(stream).await;
     let (mut sink, messages) = socket.split();
     let (out, mut queue) = mpsc::channel(QUEUE);
     let (input, inputs) = mpsc::channel(QUEUE);
+    let codec = protocol.codec;
     let Session { stdin, stdout, stderr, resize, exit } = session;
 
     let process = async move {
-        if !v5 {
-            // Clients of the older protocols wait for a message before they believe in the connection.
-            let lowest = if stdout.is_some() {
-                STDOUT
-            } else if stderr.is_some() {
-                STDERR
-            } else {
-                ERROR
-            };
-            let _ = out.send(frame(lowest, b"")).await;
-        }
+        // Clients wait for a message before they believe in the connection.
+        let lowest = match wanted {
+            Wanted { stdout: true, .. } => STDOUT,
+            Wanted { stderr: true, tty: false, .. } => STDERR,
+            _ => ERROR,
+        };
+        let _ = out.send(frame(codec, lowest, b"")).await;
         let pings = async {
             let mut pings = tokio::time::interval(PING);
             loop {
@@ -169,12 +150,22 @@ pub(crate) async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool,
             }
         };
         // The end is told after all output, since clients stop to listen when they know it.
-        let all = async { tokio::join!(pump(STDOUT, stdout, &out), pump(STDERR, stderr, &out), exit).2 };
+        let all = async {
+            tokio::join!(
+                pump(codec, STDOUT, stdout, wanted.stdout, &out),
+                pump(codec, STDERR, stderr, wanted.stderr, &out),
+                exit
+            )
+            .2
+        };
         let outcome = tokio::select! {
             outcome = all => outcome,
             () = pings => return,
         };
-        let _ = out.send(frame(ERROR, status(&outcome).as_bytes())).await;
+        let words = words(protocol.ending, &outcome);
+        if !words.is_empty() {
+            let _ = out.send(frame(codec, ERROR, &words)).await;
+        }
         // Clients take any other code for a failure.
         let _ = out.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))).await;
     };
@@ -190,7 +181,7 @@ pub(crate) async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool,
         tokio::join!(process, feed(stdin, inputs));
         std::future::pending::<()>().await;
     };
-    let mut listening = std::pin::pin!(listen(v5, messages, resize, input));
+    let mut listening = std::pin::pin!(listen(protocol, messages, resize, input));
     tokio::select! {
         () = write => {}
         () = &mut listening => return,
@@ -204,6 +195,8 @@ pub(crate) async fn carry(stream: impl AsyncRead + AsyncWrite + Unpin, v5: bool,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol;
+    use crate::session::Outcome;
     use tokio::io::DuplexStream;
     use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
@@ -215,35 +208,29 @@ mod tests {
         assert_eq!(size(b"\xff"), None);
     }
 
-    #[test]
-    fn the_end_of_a_process_is_told_as_kubectl_reads_it() {
-        let read = |outcome| serde_json::from_str::<serde_json::Value>(&status(&outcome)).unwrap();
-        assert_eq!(read(Outcome::Exit(0))["status"], "Success");
-        let failed = read(Outcome::Exit(3));
-        assert_eq!(failed["reason"], "NonZeroExitCode");
-        assert_eq!(failed["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
+    fn protocol(name: &str) -> Protocol {
+        protocol::choose(&[name], &protocol::WEBSOCKET).unwrap()
     }
 
-    #[test]
-    fn an_error_with_quotes_and_other_scripts_is_json() {
-        let why = "a\"b\u{1}'é";
-        let read: serde_json::Value = serde_json::from_str(&status(&Outcome::Failed(why.into()))).unwrap();
-        assert_eq!(read["message"], why);
+    fn v5() -> Protocol {
+        protocol("v5.channel.k8s.io")
     }
 
     #[test]
     fn messages_of_clients_are_understood() {
-        let input = |v5, bytes: &'static [u8]| input(v5, Bytes::from_static(bytes));
-        assert_eq!(input(true, b""), Input::Nothing);
-        assert_eq!(input(true, b"\x00ab"), Input::Stdin(Bytes::from_static(b"ab")));
-        assert_eq!(input(true, b"\xff\x00"), Input::StdinEnds);
-        assert_eq!(input(false, b"\xff\x00"), Input::Nothing);
-        assert_eq!(input(true, b"\x04{\"Width\":8,\"Height\":2}"), Input::Resize(8, 2));
-        assert_eq!(input(true, b"\x04nonsense"), Input::Nothing);
+        let (v4, v5) = (protocol("v4.channel.k8s.io"), v5());
+        let input = |protocol, channel, bytes: &'static [u8]| input(protocol, channel, Bytes::from_static(bytes));
+        assert_eq!(input(v5, STDIN, b"ab"), Input::Stdin(Bytes::from_static(b"ab")));
+        assert_eq!(input(v5, CLOSE, b"\x00"), Input::StdinEnds);
+        assert_eq!(input(v4, CLOSE, b"\x00"), Input::Nothing);
+        assert_eq!(input(v5, RESIZE, b"{\"Width\":8,\"Height\":2}"), Input::Resize(8, 2));
+        assert_eq!(input(v5, RESIZE, b"nonsense"), Input::Nothing);
+        assert_eq!(input(v5, 9, b"x"), Input::Nothing);
     }
 
     /// A session over streams in memory: the client's end, and the process's ends of stdin and stdout.
     async fn session(
+        protocol: Protocol,
         exit: impl Future<Output = Outcome> + Send + 'static,
     ) -> (WebSocketStream<DuplexStream>, DuplexStream, DuplexStream) {
         let (near, far) = tokio::io::duplex(1 << 10);
@@ -256,15 +243,19 @@ mod tests {
             resize: Box::new(|_, _| {}),
             exit: Box::pin(exit),
         };
-        tokio::spawn(carry(far, true, session));
+        let wanted = Wanted { stdin: true, stdout: true, ..Wanted::default() };
+        tokio::spawn(carry(far, protocol, wanted, session));
         (WebSocketStream::from_raw_socket(near, Role::Client, None).await, reads, writes)
     }
 
     async fn next(client: &mut WebSocketStream<DuplexStream>) -> Bytes {
         let wait = async {
             loop {
-                if let Message::Binary(bytes) = client.next().await.unwrap().unwrap() {
-                    return bytes;
+                match client.next().await.unwrap().unwrap() {
+                    // The first, by which the client knows that it is heard.
+                    Message::Binary(bytes) if &bytes[..] == b"\x01" => {}
+                    Message::Binary(bytes) => return bytes,
+                    _ => {}
                 }
             }
         };
@@ -278,10 +269,10 @@ mod tests {
             let _held = held;
             std::future::pending().await
         };
-        let (mut client, _unread, mut stdout) = session(exit).await;
+        let (mut client, _unread, mut stdout) = session(v5(), exit).await;
         // One message is being written, the queue is full, and one waits for room in it.
         for _ in 0..QUEUE + 2 {
-            client.send(frame(STDIN, &[7; 4 << 10])).await.unwrap();
+            client.send(frame(Codec::Raw, STDIN, &[7; 4 << 10])).await.unwrap();
         }
         drop(client);
         stdout.write_all(b"nobody hears it").await.unwrap();
@@ -291,18 +282,18 @@ mod tests {
 
     #[tokio::test]
     async fn output_is_heard_of_a_process_that_does_not_read_its_input() {
-        let (mut client, _unread, mut stdout) = session(std::future::pending()).await;
+        let (mut client, _unread, mut stdout) = session(v5(), std::future::pending()).await;
         // More than the pipe of the process holds, less than the queue.
-        client.send(frame(STDIN, &[7; 4 << 10])).await.unwrap();
+        client.send(frame(Codec::Raw, STDIN, &[7; 4 << 10])).await.unwrap();
         stdout.write_all(b"here").await.unwrap();
         assert_eq!(&next(&mut client).await[..], b"\x01here");
     }
 
     #[tokio::test]
     async fn the_end_of_stdin_reaches_the_process_and_all_output_comes_before_the_exit() {
-        let (mut client, mut stdin, mut stdout) = session(std::future::ready(Outcome::Exit(0))).await;
-        client.send(frame(STDIN, b"in")).await.unwrap();
-        client.send(frame(CLOSE, &[STDIN])).await.unwrap();
+        let (mut client, mut stdin, mut stdout) = session(v5(), std::future::ready(Outcome::Exit(0))).await;
+        client.send(frame(Codec::Raw, STDIN, b"in")).await.unwrap();
+        client.send(frame(Codec::Raw, CLOSE, &[STDIN])).await.unwrap();
         let mut read = Vec::new();
         stdin.read_to_end(&mut read).await.unwrap();
         assert_eq!(read, b"in");
@@ -312,5 +303,25 @@ mod tests {
         assert_eq!(next(&mut client).await[0], ERROR);
         let closed = client.next().await.unwrap().unwrap();
         assert!(matches!(closed, Message::Close(Some(CloseFrame { code: CloseCode::Normal, .. }))), "{closed:?}");
+    }
+
+    #[tokio::test]
+    async fn an_older_client_speaks_base64_and_hears_of_a_failure_in_words() {
+        let exit = std::future::ready(Outcome::Exit(7));
+        let (mut client, mut stdin, mut stdout) = session(protocol("base64.channel.k8s.io"), exit).await;
+        client.send(Message::text("0aW4=")).await.unwrap();
+        let mut read = [0; 2];
+        stdin.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"in");
+        stdout.write_all(b"out").await.unwrap();
+        drop(stdout);
+        let mut texts = Vec::new();
+        while let Some(Ok(message)) = client.next().await {
+            if let Message::Text(text) = message {
+                texts.push(text.to_string());
+            }
+        }
+        let failure = frame(Codec::Base64, ERROR, b"command terminated with non-zero exit code: exit status 7");
+        assert_eq!(texts, ["1", "1b3V0", failure.to_text().unwrap()]);
     }
 }

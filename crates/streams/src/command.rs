@@ -1,6 +1,8 @@
 //! Remote commands over SPDY: the client opens a stream for each thing that it wants to hear or say.
 
-use crate::channel::{feed, size, status};
+use crate::channel::{feed, size};
+use crate::ending::words;
+use crate::protocol::Protocol;
 use crate::session::Session;
 use crate::spdy::{Output, Stream};
 use std::time::Duration;
@@ -33,17 +35,17 @@ struct Opened {
 }
 
 impl Opened {
-    fn is_all(&self, wanted: Wanted) -> bool {
+    fn is_all(&self, protocol: Protocol, wanted: Wanted) -> bool {
         self.error.is_some()
             && self.stdin.is_some() >= wanted.stdin
             && self.stdout.is_some() >= wanted.stdout
             && self.stderr.is_some() >= (wanted.stderr && !wanted.tty)
-            && self.resize.is_some() >= wanted.tty
+            && self.resize.is_some() >= (wanted.tty && protocol.resizes)
     }
 
-    async fn wait(streams: &mut mpsc::Receiver<Stream>, wanted: Wanted) -> Option<Self> {
+    async fn wait(streams: &mut mpsc::Receiver<Stream>, protocol: Protocol, wanted: Wanted) -> Option<Self> {
         let mut opened = Self::default();
-        while !opened.is_all(wanted) {
+        while !opened.is_all(protocol, wanted) {
             let stream = streams.recv().await?;
             let place = match stream.header("streamtype") {
                 "error" => &mut opened.error,
@@ -60,8 +62,8 @@ impl Opened {
 }
 
 /// Carries a session until its process has ended.
-pub(crate) async fn serve(mut streams: mpsc::Receiver<Stream>, wanted: Wanted, session: Session) {
-    let opened = match tokio::time::timeout(PATIENCE, Opened::wait(&mut streams, wanted)).await {
+pub(crate) async fn serve(mut streams: mpsc::Receiver<Stream>, protocol: Protocol, wanted: Wanted, session: Session) {
+    let opened = match tokio::time::timeout(PATIENCE, Opened::wait(&mut streams, protocol, wanted)).await {
         Ok(Some(opened)) => opened,
         Ok(None) => return,
         Err(_) => return tracing::debug!("a client did not open its streams in time"),
@@ -86,7 +88,10 @@ pub(crate) async fn serve(mut streams: mpsc::Receiver<Stream>, wanted: Wanted, s
     let told = async {
         let ((), (), outcome) = tokio::join!(pump(stdout, out), pump(stderr, err), exit);
         if let Some(error) = opened.error {
-            error.output.send(status(&outcome).as_bytes()).await;
+            let words = words(protocol.ending, &outcome);
+            if !words.is_empty() {
+                error.output.send(&words).await;
+            }
             error.output.end().await;
         }
     };

@@ -4,14 +4,18 @@
 //! pod. [`accept`] and [`accept_forwarding`] answer the upgrade of a request, and what they return serves the connection
 //! that comes of it:
 //!
-//! - `channel`: the protocols `v4.channel.k8s.io` and `v5.channel.k8s.io` over WebSocket, in which the first byte of a
-//!   message names its channel;
+//! - `channel`: the protocols `channel.k8s.io` to `v5.channel.k8s.io` over WebSocket, whose messages name their channel;
 //! - `spdy`: SPDY/3.1, with `command` for sessions and `port_forward` for ports;
+//! - `port_channels`: ports in channels of a WebSocket, as clients in Python forward them;
 //! - `tunnel`: SPDY within a WebSocket, as newer clients forward ports.
 
 mod channel;
 mod command;
+mod ending;
+mod message;
+mod port_channels;
 mod port_forward;
+mod protocol;
 mod session;
 mod spdy;
 mod tunnel;

@@ -1,30 +1,61 @@
-//! Workloads in a container runtime that is not Trireme's own: found and stopped when Trireme does not run.
+//! Which container runtime an instance uses; workloads in one that is not Trireme's own: found and stopped when Trireme
+//! does not run.
 
 use crate::instance::Instance;
 use crate::{Failure, cni_conf};
+use std::ffi::OsStr;
 use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use trireme_cri::{ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest};
 use trireme_node::Cri;
 
-/// Where the runtime's socket is kept in mind, below the data directory.
-const ENDPOINT: &str = "run/container-runtime-endpoint";
+/// Where the runtimes' sockets are kept in mind, below the data directory: a line for each that was used since the last
+/// `down`, in their order; Trireme's own has an empty one.
+const ENDPOINTS: &str = "run/container-runtime-endpoints";
 /// The label by which a runtime knows a sandbox's pod.
 const UID: &str = "io.kubernetes.pod.uid";
 /// How long a runtime may take to stop and remove one sandbox.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Keeps the runtime's socket in mind.
+/// Keeps in mind which runtime is used from now on: that of a socket, or Trireme's own.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn remember(instance: &Instance, socket: &Path) -> std::io::Result<()> {
-    let path = instance.path(ENDPOINT);
+pub fn remember(instance: &Instance, socket: Option<&Path>) -> std::io::Result<()> {
+    let mut all = used(instance)?;
+    all.retain(|known| known.as_deref() != socket);
+    all.push(socket.map(Path::to_owned));
+    let path = instance.path(ENDPOINTS);
     if let Some(above) = path.parent() {
         std::fs::create_dir_all(above)?;
     }
-    std::fs::write(path, socket.as_os_str().as_encoded_bytes())
+    let mut text = Vec::new();
+    for socket in &all {
+        text.extend_from_slice(socket.as_deref().unwrap_or(Path::new("")).as_os_str().as_bytes());
+        text.push(b'\n');
+    }
+    let half = path.with_extension("half");
+    std::fs::write(&half, text)?;
+    std::fs::rename(&half, &path)
+}
+
+/// The socket of the runtime that is used, if it is not Trireme's own.
+///
+/// # Errors
+/// When what was kept in mind cannot be read.
+pub fn current(instance: &Instance) -> std::io::Result<Option<PathBuf>> {
+    Ok(used(instance)?.pop().flatten())
+}
+
+fn used(instance: &Instance) -> std::io::Result<Vec<Option<PathBuf>>> {
+    let text = match std::fs::read(instance.path(ENDPOINTS)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let lines = text.strip_suffix(b"\n").unwrap_or(&text).split(|b| *b == b'\n');
+    Ok(lines.map(|line| (!line.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(line)))).collect())
 }
 
 /// Stops and removes the sandboxes of the node's pods, and no others: who else uses the runtime keeps theirs.
@@ -32,21 +63,22 @@ pub fn remember(instance: &Instance, socket: &Path) -> std::io::Result<()> {
 /// # Errors
 /// What cannot be stopped. A runtime that is gone is told, and no error: it may have been removed before Trireme.
 pub async fn stop(instance: &Instance, cgroup: &str) -> Result<(), Failure> {
-    let socket = match std::fs::read_to_string(instance.path(ENDPOINT)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => PathBuf::from(other?),
-    };
-    match Cri::connect(&socket).await {
-        Ok(cri) => remove_sandboxes(cri, &instance.path("node/pods")).await?,
-        Err(_) => {
-            let socket = socket.display();
-            let _ = writeln!(
-                std::io::stderr(),
-                "the container runtime at {socket} does not answer: its pods are as they were"
-            );
+    let sockets: Vec<PathBuf> = used(instance)?.into_iter().flatten().collect();
+    for socket in &sockets {
+        match Cri::connect(socket).await {
+            Ok(cri) => remove_sandboxes(cri, &instance.path("node/pods")).await?,
+            Err(_) => {
+                let socket = socket.display();
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "the container runtime at {socket} does not answer: its pods are as they were"
+                );
+            }
         }
     }
-    remove_cgroups(Path::new("/sys/fs/cgroup"), cgroup);
+    if !sockets.is_empty() {
+        remove_cgroups(Path::new("/sys/fs/cgroup"), cgroup);
+    }
     Ok(cni_conf::remove(instance)?)
 }
 
@@ -93,6 +125,26 @@ fn subdirectories(dir: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_runtime_is_the_current_one_and_none_is_forgotten() {
+        let data = tempfile::tempdir().unwrap();
+        let instance = Instance::open(data.path()).unwrap();
+        assert_eq!(current(&instance).unwrap(), None);
+        let (a, b) = (Path::new("/run/a.sock"), Path::new("/run/b.sock"));
+        for (socket, all) in [
+            (Some(a), vec![Some(a)]),
+            (None, vec![Some(a), None]),
+            (Some(b), vec![Some(a), None, Some(b)]),
+            (Some(a), vec![None, Some(b), Some(a)]),
+            (Some(a), vec![None, Some(b), Some(a)]),
+        ] {
+            remember(&instance, socket).unwrap();
+            assert_eq!(current(&instance).unwrap().as_deref(), socket);
+            let known = used(&instance).unwrap();
+            assert_eq!(known.iter().map(Option::as_deref).collect::<Vec<_>>(), all);
+        }
+    }
 
     #[test]
     fn pods_of_others_in_the_same_runtime_are_not_ours() {

@@ -2,6 +2,7 @@
 
 mod command;
 mod line;
+mod over_cri;
 mod remote;
 mod serve;
 mod show;

@@ -154,10 +154,11 @@ impl LocalNode {
         let socket = match &args.container_runtime_endpoint {
             Some(endpoint) => {
                 let socket = PathBuf::from(endpoint.trim_start_matches("unix://"));
-                external_runtime::remember(instance, &socket)?;
+                external_runtime::remember(instance, Some(&socket))?;
                 socket
             }
             None => {
+                external_runtime::remember(instance, None)?;
                 let socket = instance.path(CRI_SOCKET);
                 let options = crate::images::options(instance, &args.private_registry)?;
                 let runtime = runtime(instance, options, network).await?;

@@ -77,6 +77,7 @@ pub fn config(common: &Common, command: &ConfigCommand) -> Result<(), Failure> {
         ("node-name", Some(node.node_name.clone().unwrap_or_else(crate::address::host_name))),
         ("node-ip", node.node_ip.map(|a| a.to_string())),
         ("container-runtime-endpoint", node.container_runtime_endpoint.clone()),
+        ("cni-conf-dir", node.cni_conf_dir.as_ref().map(|d| d.display().to_string())),
     ];
     for (key, text) in optional {
         if let Some(text) = text {

@@ -26,14 +26,15 @@ impl Api {
             }
             Err(status) => return text(StatusCode::INTERNAL_SERVER_ERROR, status.message()),
         };
+        let ports = query::pairs(&request).into_iter().filter(|(k, _)| k == "port");
+        let ports: Vec<String> = ports.map(|(_, v)| v).collect();
         let Some(streamer) = self.streamer else {
-            let ports = query::pairs(&request).into_iter().filter(|(k, _)| k == "port");
-            let port = ports.filter_map(|(_, v)| v.parse().ok()).collect();
+            let port = ports.iter().flat_map(|p| p.split(',')).filter_map(|p| p.parse().ok()).collect();
             let wanted = cri::PortForwardRequest { pod_sandbox_id: sandbox, port };
             let url = self.cri.runtime.clone().port_forward(wanted).await.map(|answer| answer.into_inner().url);
             return relay::to_runtime(request, url).await;
         };
-        let (response, forwarding) = match trireme_streams::accept_forwarding(&mut request) {
+        let (response, forwarding) = match trireme_streams::accept_forwarding(&mut request, &ports) {
             Ok(accepted) => accepted,
             Err(refusal) => return text(refusal.status, refusal.why),
         };

@@ -39,6 +39,9 @@ impl Api {
             return text(StatusCode::NOT_FOUND, why);
         };
         let (command, wanted) = wanted(&request);
+        if !wanted.stdin && !wanted.stdout && !(wanted.stderr && !wanted.tty) {
+            return text(StatusCode::BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr");
+        }
         let Some(streamer) = self.streamer else {
             let streams = (wanted.stdin, wanted.stdout, wanted.stderr && !wanted.tty);
             let url = url(&self.cri, attach, id, command, wanted.tty, streams).await;
@@ -50,13 +53,14 @@ impl Api {
         };
         let opened =
             if attach { streamer.attach(id).await } else { streamer.exec(id, command, wanted.tty, wanted.stdin).await };
+        let doing = if attach { "attaching to" } else { "executing command in" };
         let session = opened.unwrap_or_else(|why| Session {
             stdin: None,
             stdout: None,
             stderr: None,
             resize: Box::new(|_, _| {}),
             // The client hears of it on the stream that it opened.
-            exit: Box::pin(async { Outcome::Failed(why) }),
+            exit: Box::pin(async move { Outcome::Failed(format!("error {doing} container: {why}")) }),
         });
         tokio::spawn(accepted.serve(wanted, session));
         response.map(|()| Full::new(Bytes::new()).boxed_unsync())

@@ -7,6 +7,7 @@ mod hook;
 mod image;
 mod last_words;
 mod observe;
+mod pauses;
 mod probes;
 mod report;
 mod resize;
@@ -18,12 +19,14 @@ use crate::config::NodeConfig;
 use crate::cri::Cri;
 use crate::plan::{Action, Observed, plan};
 use crate::pods::Pods;
+use crate::runtime_state::RuntimeState;
 use crate::sources::Sources;
 use crate::spec;
 use crate::status::{End, Note};
 use crate::volumes::Volumes;
 use crate::{admit, calls};
 use jiff::Timestamp;
+use pauses::Pauses;
 use probes::Probes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -44,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) memory: i64,
     /// The runtime's name, as container ids begin with it.
     pub(crate) runtime: String,
+    /// How the runtime is.
+    pub(crate) state: watch::Receiver<RuntimeState>,
     /// Services, for the variables that tell of them.
     pub(crate) services: Informer<k8s_openapi::api::core::v1::Service>,
     /// This node, for what it can take.
@@ -67,8 +72,10 @@ impl Shared {
     }
 }
 
-/// What failed is tried again after this.
+/// What was begun and came to nothing is looked at again after this.
 const RETRY: Duration = Duration::from_secs(2);
+/// Who did not answer (the runtime, the API server) is asked again after these pauses.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// All is looked at anew about this often, should an event have been missed.
 const RESYNC: Duration = Duration::from_secs(60);
 
@@ -85,6 +92,11 @@ pub(crate) struct Worker {
     restarts: HashMap<String, Backoff>,
     /// Pauses before an image is pulled again, by its name.
     pulls: HashMap<String, image::Pulls>,
+    pauses: Pauses,
+    /// Pauses after rounds that failed.
+    rounds: trireme_client::Backoff,
+    /// Why pods have no network, as it was told last.
+    no_network: String,
     probes: Probes,
     stops: Stops,
     volumes: Volumes,
@@ -130,6 +142,9 @@ impl Worker {
             notes: BTreeMap::new(),
             restarts: HashMap::new(),
             pulls: HashMap::new(),
+            pauses: Pauses::default(),
+            rounds: trireme_client::Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1),
+            no_network: String::new(),
             volumes: Volumes::default(),
             admitted: false,
             end: None,
@@ -145,11 +160,14 @@ impl Worker {
         loop {
             let pod = self.pod.borrow_and_update().clone();
             let wait = match self.step(&pod).await {
-                Ok(Next::After(pause)) => pause.max(Duration::from_millis(1)),
+                Ok(Next::After(pause)) => {
+                    self.rounds.reset();
+                    pause.max(Duration::from_millis(1))
+                }
                 Ok(Next::Gone) => break,
                 Err(why) => {
                     tracing::debug!(pod = pod.str_at(&["metadata", "name"]), %why, "a step failed");
-                    RETRY
+                    self.rounds.step()
                 }
             };
             tokio::select! {
@@ -204,8 +222,8 @@ impl Worker {
             match action {
                 Action::Finish => {}
                 Action::StartSandbox => {
-                    self.start_sandbox(pod).await?;
-                    return Ok(Next::After(Duration::ZERO));
+                    let pause = self.start_sandbox(pod).await.err().unwrap_or_default();
+                    return Ok(Next::After(self.time_left(pod).map_or(pause, |left| pause.min(left))));
                 }
                 Action::Start(name) => match self.start(pod, &name).await {
                     Ok(()) => wait = Duration::ZERO,

@@ -1,5 +1,6 @@
 //! Starting a sandbox and containers.
 
+use super::pauses::Tried;
 use super::{Done, RETRY, Worker, grpc, hook, unless_deleted};
 use crate::container::{self, Needs};
 use crate::environment;
@@ -9,7 +10,7 @@ use crate::spec;
 use crate::volumes;
 use jiff::Timestamp;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use trireme_client::EventKind;
 use trireme_cri as cri;
 use trireme_schema::Value;
@@ -18,6 +19,9 @@ use trireme_schema::Value;
 /// that comes wakes the worker at once.
 const CONFIGURE_AGAIN: Duration = Duration::from_secs(10);
 
+/// Whether there is a network is asked again after this (upstream: a second).
+const NETWORK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why a container could not be started: reason and message of its waiting state.
 pub(super) struct Failure {
     pub(super) reason: &'static str,
@@ -25,27 +29,47 @@ pub(super) struct Failure {
     /// What the event says, if another than the message; none if all has been said.
     pub(super) told: Option<String>,
     pub(super) again: Duration,
+    /// Whether the runtime was asked to make the container: that is not tried again at every change of the pod.
+    pub(super) made: bool,
 }
 
 impl Failure {
     pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { reason, told: Some(message.clone()), message, again: CONFIGURE_AGAIN }
+        Self { reason, told: Some(message.clone()), message, again: CONFIGURE_AGAIN, made: false }
     }
 }
 
 impl Worker {
-    pub(super) async fn start_sandbox(&mut self, pod: &Value) -> Done<()> {
+    /// Makes the sandbox; an error is how long to wait before the next try.
+    pub(super) async fn start_sandbox(&mut self, pod: &Value) -> Result<(), Duration> {
+        if let Some(left) = self.pauses.left(&Tried::Sandbox, Instant::now()) {
+            return Err(left);
+        }
+        let trouble = self.shared.state.borrow().network.clone();
+        if !trouble.is_empty() && !pod.bool_at(&["spec", "hostNetwork"]) {
+            if trouble != self.no_network {
+                self.event(pod, "", EventKind::Warning, "NetworkNotReady", format!("network is not ready: {trouble}"));
+                self.no_network = trouble;
+            }
+            return Err(NETWORK_AGAIN);
+        }
+        self.no_network.clear();
         if self.attempt > 0 {
             let text = "Pod sandbox changed, it will be killed and re-created.";
             self.event(pod, "", EventKind::Normal, "SandboxChanged", text);
         }
-        let failed = |why: String| format!("Failed to create pod sandbox: {why}");
-        let outcome = self.try_sandbox(pod).await;
-        if let Err(why) = &outcome {
-            self.event(pod, "", EventKind::Warning, "FailedCreatePodSandBox", failed(why.clone()));
+        match self.try_sandbox(pod).await {
+            Ok(()) => {
+                self.pauses.went_well(&Tried::Sandbox);
+                Ok(())
+            }
+            Err(why) => {
+                let text = format!("Failed to create pod sandbox: {why}");
+                self.event(pod, "", EventKind::Warning, "FailedCreatePodSandBox", text);
+                Err(self.pauses.failed(Tried::Sandbox, Instant::now()))
+            }
         }
-        outcome
     }
 
     async fn try_sandbox(&mut self, pod: &Value) -> Done<()> {
@@ -89,10 +113,18 @@ impl Worker {
             }
             backoff.tried(failed, Timestamp::now());
         }
+        let tried = Tried::Container(name.to_owned());
+        // What has ended is started again by its own back-off.
+        if ended.is_none()
+            && let Some(left) = self.pauses.left(&tried, Instant::now())
+        {
+            return Err(left);
+        }
         let attempt = self.next_attempt(pod, name).await;
         match self.start_now(pod, &spec, name, attempt).await {
             Ok(()) => {
                 self.notes.entry(name.to_owned()).or_default().waiting = None;
+                self.pauses.went_well(&tried);
                 Ok(())
             }
             Err(failure) => {
@@ -102,7 +134,8 @@ impl Worker {
                 let note = self.notes.entry(name.to_owned()).or_default();
                 note.waiting = Some((failure.reason.to_owned(), failure.message));
                 let _ = self.report(pod).await;
-                Err(failure.again)
+                let pause = if failure.made { self.pauses.failed(tried, Instant::now()) } else { failure.again };
+                Err(pause.min(failure.again))
             }
         }
     }
@@ -184,11 +217,14 @@ impl Worker {
         };
         let mut runtime = self.shared.cri.runtime.clone();
         let created = runtime.create_container(request).await;
-        let id = created.map_err(|s| Failure::new("CreateContainerError", s.message()))?.into_inner().container_id;
+        let id = created
+            .map_err(|s| Failure { made: true, ..Failure::new("CreateContainerError", s.message()) })?
+            .into_inner()
+            .container_id;
         self.event(pod, name, EventKind::Normal, "Created", "Container created");
         let started = runtime.start_container(cri::StartContainerRequest { container_id: id.clone() }).await;
         // What did not start has ended, and is started again like what ran.
-        started.map_err(|s| Failure { again: RETRY, ..Failure::new("RunContainerError", s.message()) })?;
+        started.map_err(|s| Failure { again: RETRY, made: true, ..Failure::new("RunContainerError", s.message()) })?;
         self.event(pod, name, EventKind::Normal, "Started", "Container started");
         if let Some(hook) = spec.at(&["lifecycle", "postStart"]) {
             self.post_start(pod, spec, name, id, hook).await?;

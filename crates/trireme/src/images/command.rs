@@ -1,14 +1,15 @@
 //! The commands.
 
 use super::line::{Entry, Line};
+use super::over_cri::OverCri;
 use super::remote::Remote;
 use super::serve::SOCKET;
 use super::{show, store};
-use crate::Failure;
 use crate::cli::{Common, Images as Command};
 use crate::instance::{Instance, Lock};
 use crate::node::CRI_SOCKET;
 use crate::progress::Bar;
+use crate::{Failure, external_runtime};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use trireme_runtime::images::{Images, PullRequest};
 
 /// Where the images are.
 enum Place {
-    /// With the Trireme that runs.
-    Running(Remote),
+    /// With the Trireme that runs, whose runtime is its own.
+    Running(OverCri, Remote),
+    /// With another container runtime, whether Trireme runs or not.
+    Elsewhere(OverCri),
     /// In a store that we hold meanwhile, so that no Trireme starts on it.
     Ours { images: Images, _hold: Lock },
 }
@@ -66,13 +69,17 @@ pub fn run(common: &Common, command: &Command) -> Result<(), Failure> {
 
 impl Place {
     async fn find(instance: &Instance, registries: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(socket) = external_runtime::current(instance)? {
+            return Ok(Self::Elsewhere(OverCri { socket }));
+        }
         match instance.lock() {
             Ok(lock) => {
                 let options = store::options(instance, registries.unwrap_or(Path::new("/dev/null")))?;
                 Ok(Self::Ours { images: Images::open(options).await?, _hold: lock })
             }
             Err(crate::instance::Error::Running { .. }) => {
-                Ok(Self::Running(Remote { images: instance.path(SOCKET), cri: instance.path(CRI_SOCKET) }))
+                let cri = OverCri { socket: instance.path(CRI_SOCKET) };
+                Ok(Self::Running(cri, Remote { images: instance.path(SOCKET) }))
             }
             Err(error) => Err(error.into()),
         }
@@ -80,14 +87,14 @@ impl Place {
 
     async fn list(&self) -> Result<Vec<Entry>, Failure> {
         match self {
-            Self::Running(remote) => remote.list().await,
+            Self::Running(cri, _) | Self::Elsewhere(cri) => cri.list().await,
             Self::Ours { images, .. } => Ok(entries(&images.list(None))),
         }
     }
 
     async fn remove(&self, image: &str) -> Result<bool, Failure> {
         match self {
-            Self::Running(remote) => remote.remove(image).await,
+            Self::Running(cri, _) | Self::Elsewhere(cri) => cri.remove(image).await,
             Self::Ours { images, .. } => Ok(images.remove(image).await?.is_some()),
         }
     }
@@ -103,8 +110,9 @@ impl Place {
             Box::new(file)
         };
         match self {
-            Self::Running(remote) if standard_input => remote.import(tokio::io::stdin(), &bar).await,
-            Self::Running(remote) => remote.import(tokio::fs::File::open(file).await?, &bar).await,
+            Self::Elsewhere(cri) => Err(cri.refuse_import(file).await),
+            Self::Running(_, remote) if standard_input => remote.import(tokio::io::stdin(), &bar).await,
+            Self::Running(_, remote) => remote.import(tokio::fs::File::open(file).await?, &bar).await,
             Self::Ours { images, .. } => {
                 Ok(entries(&images.import(Counted { inner: archive, bar: bar.clone() }).await?))
             }
@@ -114,7 +122,8 @@ impl Place {
     async fn pull(&self, image: &str) -> Result<Vec<Entry>, Failure> {
         let bar = Arc::new(Bar::new(&format!("pulling {image}")));
         match self {
-            Self::Running(remote) => remote.pull(image, &bar).await,
+            Self::Running(_, remote) => remote.pull(image, &bar).await,
+            Self::Elsewhere(cri) => cri.pull(image).await,
             Self::Ours { images, .. } => {
                 let heard = bar.clone();
                 let mut request = PullRequest::new(image);

@@ -14,43 +14,14 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::UnixStream;
 use tokio_util::io::{ReaderStream, StreamReader};
-use trireme_cri::{ImageFilter, ImageSpec, ImageStatusRequest, ListImagesRequest, RemoveImageRequest};
-use trireme_node::Cri;
 
-/// The sockets of a running Trireme.
+/// A Trireme that runs, with its own container runtime.
 pub struct Remote {
-    /// That of images.
+    /// Its socket of images.
     pub images: PathBuf,
-    /// That of CRI.
-    pub cri: PathBuf,
 }
 
 impl Remote {
-    async fn cri(&self) -> Result<Cri, Failure> {
-        let failed = |e| format!("Trireme runs, but its runtime does not answer at {}: {e}", self.cri.display());
-        Ok(Cri::connect(&self.cri).await.map_err(failed)?)
-    }
-
-    /// All images.
-    pub async fn list(&self) -> Result<Vec<Entry>, Failure> {
-        let request = ListImagesRequest { filter: None::<ImageFilter> };
-        let answer = self.cri().await?.images.list_images(request).await.map_err(|s| s.message().to_owned())?;
-        Ok(answer.into_inner().images.into_iter().map(Entry::from).collect())
-    }
-
-    /// Removes an image; `false` when it is not there.
-    pub async fn remove(&self, image: &str) -> Result<bool, Failure> {
-        let mut images = self.cri().await?.images;
-        let spec = Some(ImageSpec { image: image.to_owned(), ..ImageSpec::default() });
-        let text = |s: tonic::Status| s.message().to_owned();
-        let status = ImageStatusRequest { image: spec.clone(), verbose: false };
-        if images.image_status(status).await.map_err(text)?.into_inner().image.is_none() {
-            return Ok(false);
-        }
-        images.remove_image(RemoveImageRequest { image: spec }).await.map_err(text)?;
-        Ok(true)
-    }
-
     /// Sends an archive.
     pub async fn import(
         &self,
@@ -89,10 +60,8 @@ impl Remote {
 }
 
 async fn connect(socket: &Path) -> Result<UnixStream, Failure> {
-    UnixStream::connect(socket).await.map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => "Trireme runs with another container runtime: use that one's tools".into(),
-        _ => format!("Trireme does not answer at {}: {e}", socket.display()).into(),
-    })
+    let failed = |e| format!("Trireme does not answer at {}: {e}", socket.display());
+    Ok(UnixStream::connect(socket).await.map_err(failed)?)
 }
 
 async fn read(body: Incoming, bar: Option<&Bar>) -> Result<Vec<Entry>, Failure> {
