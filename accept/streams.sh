@@ -50,7 +50,7 @@ streams() { # PORT
   kubectl run streams --image="$REGISTRY/busybox:1" --restart=Never -- \
     sh -c 'echo started; mkdir -p /www; echo page >/www/index.html; exec busybox httpd -f -p 8080 -h /www' >/dev/null
   PATIENCE=40 check "streams: a pod" kubectl wait --for=condition=ready pod/streams --timeout=30s
-  says "logs" started kubectl logs streams
+  comes "logs" 10 started kubectl logs streams
   says "logs -f until the end" 'line 4' streams_follow
   says "exec" '^page$' kubectl exec streams -- cat /www/index.html
   says "exec -i" '^through$' bash -c "echo through | kubectl exec -i streams -- cat"

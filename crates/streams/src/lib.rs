@@ -25,4 +25,6 @@ mod websocket;
 pub use command::Wanted;
 pub use port_forward::Dial;
 pub use session::{Outcome, Session, Streamer};
+#[doc(hidden)]
+pub use spdy::serve_bytes as serve_spdy_bytes;
 pub use upgrade::{Accepted, Forwarding, Refusal, accept, accept_forwarding};

@@ -39,11 +39,11 @@ impl Api {
             return text(StatusCode::NOT_FOUND, why);
         };
         let (command, wanted) = wanted(&request);
-        if !wanted.stdin && !wanted.stdout && !(wanted.stderr && !wanted.tty) {
+        let streams = (wanted.stdin, wanted.stdout, wanted.stderr && !wanted.tty);
+        if streams == (false, false, false) {
             return text(StatusCode::BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr");
         }
         let Some(streamer) = self.streamer else {
-            let streams = (wanted.stdin, wanted.stdout, wanted.stderr && !wanted.tty);
             let url = url(&self.cri, attach, id, command, wanted.tty, streams).await;
             return relay::to_runtime(request, url).await;
         };

@@ -112,6 +112,22 @@ pub(crate) async fn serve<W: Future<Output = ()>>(
     let _ = tokio::time::timeout(PARTING, parting).await;
 }
 
+/// Serves a client that says these bytes and no more, and answers what it says on each stream: for fuzzing.
+#[doc(hidden)]
+pub async fn serve_bytes(bytes: &[u8]) {
+    let connection = tokio::io::join(bytes, tokio::io::sink());
+    let work = |mut streams: mpsc::Receiver<Stream>| async move {
+        while let Some(mut stream) = streams.recv().await {
+            let _ = stream.header("streamtype");
+            while let Some(bytes) = stream.input.recv().await {
+                stream.output.send(&bytes).await;
+            }
+            stream.output.end().await;
+        }
+    };
+    serve(connection, work).await;
+}
+
 async fn read(
     mut reader: impl AsyncRead + Unpin,
     opened: mpsc::Sender<Stream>,
@@ -173,6 +189,40 @@ async fn read(
         match reader.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => return Ok(()),
             Ok(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn open(stream: u32, packer: &mut Packer) -> Vec<u8> {
+        let block = packer.pack(&[("streamtype", "stdin")]);
+        let mut frame = vec![0x80, 3, 0, 1];
+        frame.extend_from_slice(&(10 + block.len() as u32).to_be_bytes());
+        frame.extend_from_slice(&stream.to_be_bytes());
+        frame.extend_from_slice(&[0; 6]);
+        frame.extend_from_slice(&block);
+        frame
+    }
+
+    #[tokio::test]
+    async fn whatever_a_client_says_is_over_when_it_has_gone() {
+        let mut packer = Packer::new();
+        let mut all = open(1, &mut packer);
+        // Twice, on streams that are not there, with and without an end.
+        all.extend(open(1, &mut packer));
+        for stream in [1, 3] {
+            all.extend(frame::data(stream, false, &[7; 4096]));
+            all.extend(frame::data(stream, true, b""));
+        }
+        all.extend(frame::pong(1));
+        all.extend(frame::reset(1, 1));
+        for end in (0..all.len()).step_by(7) {
+            let served = tokio::time::timeout(Duration::from_secs(10), serve_bytes(&all[..end]));
+            assert!(served.await.is_ok(), "{end} bytes");
         }
     }
 }
