@@ -9,18 +9,15 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use serde::Deserialize;
-use trireme_client::{Change, Client, Informer, Key, ListOptions};
-use trireme_schema::Quantity;
+use trireme_client::{Change, Client, Entry, Informer, Key, ListOptions};
+use trireme_quota::Amounts;
+use trireme_schema::{Quantity, Value, json};
 use trireme_schema::quantity::Format;
 
 use crate::context::Context;
 use crate::controller::{Controller, Requeue, Watches};
 use crate::discovery::{Served, discover};
 use crate::{Error, merge_patch, view};
-
-mod usage;
-
-use usage::Amounts;
 
 /// Quotas are counted anew after this long even when nothing is known to have changed.
 const RESYNC: Duration = Duration::from_secs(300);
@@ -68,27 +65,16 @@ impl ResourceQuotas {
         }
     }
 
-    /// What the objects of a namespace take together, of the resources that informers follow.
-    fn used(&self, namespace: &str, quota: &ResourceQuota) -> Result<Amounts, Error> {
-        let spec = quota.spec.clone().unwrap_or_default();
+    /// What the objects of a namespace take together that a quota (its spec) counts, of the resources that informers
+    /// follow.
+    fn used(&self, namespace: &str, spec: &Value) -> Result<Amounts, Error> {
         let mut used = Amounts::new();
-        let mut take =
-            |amounts: Amounts| amounts.iter().for_each(|(name, amount)| usage::add(&mut used, name, *amount));
-        for entry in self.pods.in_namespace(namespace) {
-            let pod: usage::Pod = entry.decode_as()?;
-            if usage::in_scope(&spec, &pod) {
-                take(usage::of_pod(&pod));
-            }
-        }
-        // Scopes are about pods: a quota that has any counts nothing else.
-        if spec.scopes.as_ref().is_some_and(|scopes| !scopes.is_empty()) || spec.scope_selector.is_some() {
+        take("pods", &self.pods.in_namespace(namespace), spec, &mut used)?;
+        take("services", &self.services.in_namespace(namespace), spec, &mut used)?;
+        take("persistentvolumeclaims", &self.claims.in_namespace(namespace), spec, &mut used)?;
+        // Scopes are about pods and claims: a quota that has any counts nothing else.
+        if !spec.list_at(&["scopes"]).is_empty() || spec.at(&["scopeSelector"]).is_some() {
             return Ok(used);
-        }
-        for entry in self.services.in_namespace(namespace) {
-            take(usage::of_service(&entry.decode()?));
-        }
-        for entry in self.claims.in_namespace(namespace) {
-            take(usage::of_claim(&entry.decode()?));
         }
         for (name, count) in [
             ("configmaps", self.maps.in_namespace(namespace).len()),
@@ -97,7 +83,7 @@ impl ResourceQuotas {
             ("resourcequotas", self.quotas.in_namespace(namespace).len()),
         ] {
             let count = number(count);
-            take([(name.to_owned(), count), (format!("count/{name}"), count)].into());
+            trireme_quota::sum(&mut used, &[(name.to_owned(), count), (format!("count/{name}"), count)].into());
         }
         Ok(used)
     }
@@ -112,6 +98,25 @@ impl ResourceQuotas {
         let api = self.client.dynamic::<Counted>(found.resource.clone(), Some(namespace));
         Ok(Some(number(api.list(&ListOptions::default()).await?.items.len())))
     }
+}
+
+/// Adds what objects take that a quota counts.
+fn take<K>(plural: &str, entries: &[Arc<Entry<K>>], spec: &Value, used: &mut Amounts) -> Result<(), Error> {
+    for entry in entries {
+        let object = parse(entry)?;
+        if trireme_quota::counts(spec, plural, &object) {
+            trireme_quota::sum(used, &trireme_quota::usage("", plural, &object));
+        }
+    }
+    Ok(())
+}
+
+fn parse<K>(entry: &Entry<K>) -> Result<Value, Error> {
+    json::parse(&entry.bytes).map_err(|wrong| Error::Invalid {
+        object: entry.meta.key.to_string(),
+        field: "",
+        reason: wrong.to_string(),
+    })
 }
 
 fn number(count: usize) -> Quantity {
@@ -168,7 +173,8 @@ impl Controller for ResourceQuotas {
         };
         let quota = entry.decode()?;
         let hard = quota.spec.clone().and_then(|spec| spec.hard).unwrap_or_default();
-        let mut known = self.used(&key.namespace, &quota)?;
+        let spec = parse(&entry)?.remove_at(&["spec"]).unwrap_or_default();
+        let mut known = self.used(&key.namespace, &spec)?;
         let listed: Vec<&str> = hard
             .keys()
             .filter(|name| !known.contains_key(*name))

@@ -1,15 +1,33 @@
-//! Admission: plugins that change or refuse a write before it is stored.
+//! Admission: plugins that change or refuse a write before it is stored, in the order of the table in [`plugins`].
 
+mod certificates;
 mod escalation;
-mod limits;
+mod events;
+mod images;
+mod limit_ranger;
 mod namespace;
-mod nodes;
-mod pods;
+mod node_restriction;
+mod node_selector;
+mod options;
+mod owners;
+mod plugins;
+mod pod_security;
+mod priority;
+mod quota;
+mod runtime_class;
+mod service_account;
+mod services;
 mod storage;
+mod tolerations;
+mod topology;
+
+pub use options::{Admission, Options};
+pub(crate) use plugins::known as known_plugins;
 
 use crate::registry::Target;
 use crate::server::ApiServer;
 use trireme_schema::{Status, Value};
+use trireme_store::Txn;
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +50,32 @@ pub struct Attributes<'a> {
     pub target: &'a Target,
     /// What is done.
     pub operation: Operation,
+    /// Nothing will be stored.
+    pub dry_run: bool,
+    /// Writes that must happen with this one, or not at all: what quotas count as used.
+    riders: parking_lot::Mutex<Vec<Txn>>,
 }
 
 impl<'a> Attributes<'a> {
     /// The attributes of a request.
     pub fn new(server: &'a ApiServer, target: &'a Target, operation: Operation) -> Self {
-        Self { server, target, operation }
+        Self { server, target, operation, dry_run: false, riders: parking_lot::Mutex::default() }
+    }
+
+    /// The same for a request that stores nothing.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// The write together with those that go with it.
+    pub fn with_riders(&self, mut txn: Txn) -> Txn {
+        for rider in self.riders.lock().drain(..) {
+            txn.compare.extend(rider.compare);
+            txn.ops.extend(rider.ops);
+        }
+        txn
     }
 
     /// Whether the request is about this resource (of any version) itself or a subresource of it.
@@ -46,14 +84,28 @@ impl<'a> Attributes<'a> {
         served.group() == group && served.plural() == plural && self.target.subresource == subresource
     }
 
+    /// Whether a new object of this resource is made.
+    fn creates(&self, group: &str, plural: &str) -> bool {
+        self.operation == Operation::Create && self.is(group, plural, "")
+    }
+
+    /// Whether an object is made or changed.
+    fn writes(&self) -> bool {
+        matches!(self.operation, Operation::Create | Operation::Update)
+    }
+
+    /// The name of the object.
+    fn name<'b>(&'b self, object: &'b Value) -> &'b str {
+        match self.target.name.as_str() {
+            "" => object.str_at(&["metadata", "name"]),
+            name => name,
+        }
+    }
+
     /// A refusal in upstream's form.
     fn forbidden(&self, object: &Value, why: &str) -> Status {
         let served = &self.target.served;
-        let name = match self.target.name.as_str() {
-            "" => object.str_at(&["metadata", "name"]),
-            name => name,
-        };
-        Status::forbidden(served.group(), served.plural(), name, why)
+        Status::forbidden(served.group(), served.plural(), self.name(object), why)
     }
 }
 
@@ -62,16 +114,11 @@ impl<'a> Attributes<'a> {
 /// # Errors
 /// The first refusal.
 pub async fn mutate(attributes: &mut Attributes<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
-    namespace::lifecycle(attributes, object)?;
-    pods::taint_new_node(attributes, object);
-    limits::defaults(attributes, object);
-    pods::service_account(attributes, object)?;
-    pods::priority(attributes, object, old)?;
-    pods::toleration_seconds(attributes, object);
-    storage::default_class(attributes, object);
-    storage::default_ingress_class(attributes, object);
-    storage::protection(attributes, object);
-    pods::runtime_class(attributes, object)?;
+    for plugin in &attributes.server.admission.plugins {
+        if let Some(mutate) = plugin.mutate {
+            mutate(attributes, object, old)?;
+        }
+    }
     Ok(())
 }
 
@@ -80,12 +127,12 @@ pub async fn mutate(attributes: &mut Attributes<'_>, object: &mut Value, old: Op
 /// # Errors
 /// The first refusal.
 pub async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
-    if attributes.operation == Operation::Delete {
-        namespace::protect(attributes)?;
-    }
+    // No plugin upstream, and thus not to be turned off: RBAC's own objects hold to it.
     escalation::check(attributes, object, old)?;
-    nodes::restriction(attributes, object, old)?;
-    limits::limit_ranges(attributes, object)?;
-    limits::quota(attributes, object, old)?;
+    for plugin in &attributes.server.admission.plugins {
+        if let Some(validate) = plugin.validate {
+            validate(attributes, object, old)?;
+        }
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ use trireme_schema::{Cause, Details, Status, Value};
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// Refuses what is to be made in a namespace that cannot take it.
-pub(super) fn lifecycle(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+pub(super) fn lifecycle(attributes: &Attributes<'_>, object: &mut Value, _: Option<&Value>) -> Result<(), Status> {
     let target = attributes.target;
     if !target.served.resource.namespaced || attributes.operation != Operation::Create {
         return Ok(());
@@ -37,9 +37,9 @@ pub(super) fn lifecycle(attributes: &Attributes<'_>, object: &Value) -> Result<(
 }
 
 /// Keeps the namespaces that a cluster cannot be without.
-pub(super) fn protect(attributes: &Attributes<'_>) -> Result<(), Status> {
+pub(super) fn protect(attributes: &Attributes<'_>, _: &Value, _: Option<&Value>) -> Result<(), Status> {
     let name = attributes.target.name.as_str();
-    if attributes.is("", "namespaces", "") && IMMORTAL.contains(&name) {
+    if attributes.operation == Operation::Delete && attributes.is("", "namespaces", "") && IMMORTAL.contains(&name) {
         return Err(Status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
     }
     Ok(())
