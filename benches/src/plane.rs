@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
-use trireme_apiserver::{ApiServer, Config, User, listener};
+use trireme_apiserver::{AdmissionOptions, ApiServer, Config, User, listener};
 use trireme_client::{Https, Transport, tls_trusting};
 use trireme_pki::{ClusterPki, ServingNames, certificates};
 use trireme_store::Store;
@@ -37,6 +37,7 @@ impl Plane {
             server_ca: pki.server_ca.certificate().to_owned(),
             service_account_key: pki.service_account_key.clone(),
             static_tokens: Vec::new(),
+            admission: AdmissionOptions::default(),
         };
         let nobody = tls_trusting([])?.with_no_client_auth();
         let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(nobody));

@@ -1,15 +1,18 @@
 //! Who may do what: `system:masters` everything, nodes what they need, everybody else what RBAC says.
 
-mod node;
+mod impersonation;
+pub(crate) mod node;
+mod pods;
 mod rbac;
 
-pub(crate) use rbac::rules_of_role;
-pub use rbac::{Rule, rules_of};
+pub use impersonation::impersonated;
+pub use node::NodePods;
+pub(crate) use rbac::listed;
+pub use rbac::{Resolved, Rule, resolve, rules_of_role};
 
 use crate::request::RequestInfo;
 use crate::server::ApiServer;
 use crate::user::User;
-use http::HeaderMap;
 use trireme_schema::Status;
 
 /// Something that somebody wants to do.
@@ -19,6 +22,8 @@ pub struct Action {
     pub verb: String,
     /// The group; for resources.
     pub group: String,
+    /// The version; for resources. No authorizer of ours looks at it.
+    pub version: String,
     /// The resource; empty for paths.
     pub resource: String,
     /// The subresource.
@@ -29,6 +34,8 @@ pub struct Action {
     pub name: String,
     /// The path, for what is no resource.
     pub path: String,
+    /// The field selector of what is done to many.
+    pub field_selector: String,
 }
 
 impl Action {
@@ -37,11 +44,13 @@ impl Action {
         Self {
             verb: info.verb.clone(),
             group: info.group.clone(),
+            version: info.version.clone(),
             resource: info.resource.clone(),
             subresource: info.subresource.clone(),
             namespace: info.namespace.clone(),
             name: info.name.clone(),
             path: if info.is_resource { String::new() } else { info.path.clone() },
+            field_selector: info.field_selector.clone(),
         }
     }
 
@@ -54,25 +63,82 @@ impl Action {
     }
 }
 
-/// Whether a user may do something.
-pub fn allows(server: &ApiServer, user: &User, action: &Action) -> bool {
-    user.is_in("system:masters") || node::allows(server, user, action) || rbac::allows(server, user, action)
+/// What an authorizer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may be done, with the reason.
+    Allow(String),
+    /// Nothing speaks for it, with what is missing, if anything is to say.
+    NoOpinion(String),
 }
 
-/// Lets a request pass or not.
+impl Decision {
+    /// Whether it may be done.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Allow(reason) | Self::NoOpinion(reason) => reason,
+        }
+    }
+
+    /// This one, or what another authorizer says when this one does not allow; both have said why not.
+    fn or(self, other: impl FnOnce() -> Self) -> Self {
+        let Self::NoOpinion(mut why) = self else { return self };
+        match other() {
+            Self::NoOpinion(more) => {
+                if !why.is_empty() && !more.is_empty() {
+                    why.push('\n');
+                }
+                why.push_str(&more);
+                Self::NoOpinion(why)
+            }
+            allowed => allowed,
+        }
+    }
+}
+
+/// Whether a user may do something, and why.
+pub fn decide(server: &ApiServer, user: &User, action: &Action) -> Decision {
+    if user.is_in("system:masters") {
+        return Decision::Allow(String::new());
+    }
+    node::decide(server, user, action).or(|| rbac::decide(server, user, action))
+}
+
+/// Whether a user may do something.
+pub fn allows(server: &ApiServer, user: &User, action: &Action) -> bool {
+    decide(server, user, action).is_allowed()
+}
+
+/// Lets an action pass or not; tells why it passes.
 ///
 /// # Errors
 /// 403 in upstream's words.
-pub fn authorize(server: &ApiServer, user: &User, info: &RequestInfo) -> Result<(), Status> {
-    let action = Action::of(info);
-    if allows(server, user, &action) { Ok(()) } else { Err(refusal(user, &action)) }
+pub fn check(server: &ApiServer, user: &User, action: &Action) -> Result<String, Status> {
+    match decide(server, user, action) {
+        Decision::Allow(why) => Ok(why),
+        Decision::NoOpinion(why) => Err(refusal(user, action, &why)),
+    }
 }
 
-/// The 403 for an action.
-pub fn refusal(user: &User, action: &Action) -> Status {
+/// Lets a request pass or not; tells why it passes.
+///
+/// # Errors
+/// 403 in upstream's words.
+pub fn authorize(server: &ApiServer, user: &User, info: &RequestInfo) -> Result<String, Status> {
+    check(server, user, &Action::of(info))
+}
+
+/// The 403 for an action, with the reason if there is one.
+pub fn refusal(user: &User, action: &Action, reason: &str) -> Status {
     let name = &user.name;
+    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     if action.resource.is_empty() {
-        let why = format!("User \"{name}\" cannot {} path \"{}\"", action.verb, action.path);
+        let why = format!("User \"{name}\" cannot {} path \"{}\"{because}", action.verb, action.path);
         let mut status = Status::forbidden("", "", "", &why);
         status.message = format!("forbidden: {why}");
         return status;
@@ -82,7 +148,7 @@ pub fn refusal(user: &User, action: &Action) -> Status {
         namespace => format!("in the namespace \"{namespace}\""),
     };
     let why = format!(
-        "User \"{name}\" cannot {} resource \"{}\" in API group \"{}\" {place}",
+        "User \"{name}\" cannot {} resource \"{}\" in API group \"{}\" {place}{because}",
         action.verb,
         action.full_resource(),
         action.group
@@ -90,74 +156,15 @@ pub fn refusal(user: &User, action: &Action) -> Status {
     Status::forbidden(&action.group, &action.resource, &action.name, &why)
 }
 
-/// The user whom a user wants to be (headers `Impersonate-*`).
-///
-/// # Errors
-/// 403 when he may not, 500 (as upstream) for headers without a user.
-pub fn impersonated(server: &ApiServer, user: User, headers: &HeaderMap) -> Result<User, Status> {
-    let all = |name: &str| -> Vec<String> {
-        headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
-    };
-    let wanted = all("impersonate-user").into_iter().next().unwrap_or_default();
-    let groups = all("impersonate-group");
-    let uid = all("impersonate-uid").into_iter().next().unwrap_or_default();
-    let extras: Vec<(String, Vec<String>)> = headers
-        .keys()
-        .filter_map(|k| k.as_str().strip_prefix("impersonate-extra-"))
-        .map(|key| {
-            let decoded = percent_encoding::percent_decode_str(key).decode_utf8_lossy().to_lowercase();
-            (decoded, all(&format!("impersonate-extra-{key}")))
-        })
-        .collect();
-    if wanted.is_empty() {
-        if groups.is_empty() && uid.is_empty() && extras.is_empty() {
-            return Ok(user);
-        }
-        return Err(Status::internal(
-            "requested [{groups}] without impersonating a user".replace("{groups}", &groups.join(" ")),
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_all_who_do_not_allow_are_told() {
+        let no = |why: &str| Decision::NoOpinion(why.into());
+        assert_eq!(no("a").or(|| no("b")), no("a\nb"));
+        assert_eq!(no("").or(|| no("b")), no("b"));
+        assert_eq!(no("a").or(|| Decision::Allow("c".into())), Decision::Allow("c".into()));
     }
-    let check = |group: &str, resource: &str, namespace: &str, subresource: &str, name: &str| {
-        let action = Action {
-            verb: "impersonate".into(),
-            group: group.into(),
-            resource: resource.into(),
-            subresource: subresource.into(),
-            namespace: namespace.into(),
-            name: name.into(),
-            path: String::new(),
-        };
-        if allows(server, &user, &action) { Ok(()) } else { Err(refusal(&user, &action)) }
-    };
-    let mut new = User {
-        name: wanted.clone(),
-        uid: uid.clone(),
-        groups: groups.clone(),
-        extra: extras.iter().cloned().collect(),
-    };
-    match wanted.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
-        Some((namespace, name)) => {
-            check("", "serviceaccounts", namespace, "", name)?;
-            if new.groups.is_empty() {
-                new.groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
-            }
-        }
-        None => check("", "users", "", "", &wanted)?,
-    }
-    for group in &groups {
-        check("", "groups", "", "", group)?;
-    }
-    for (key, values) in &extras {
-        for value in values {
-            check("authentication.k8s.io", "userextras", "", key, value)?;
-        }
-    }
-    if !uid.is_empty() {
-        check("authentication.k8s.io", "uids", "", "", &uid)?;
-    }
-    let implied = if new.name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
-    if !new.is_in(implied) && !new.is_in("system:unauthenticated") {
-        new.groups.push(implied.to_owned());
-    }
-    Ok(new)
 }

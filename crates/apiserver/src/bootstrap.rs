@@ -5,6 +5,7 @@
 //! `core` is the empty one; what lies in a namespace is written `namespace/name`. `patches ACCOUNT GROUP RESOURCES` is a
 //! role and its binding: our controllers send patches where upstream's roles let them send whole objects.
 
+use crate::notes::Notes;
 use crate::registry::{Target, WriteOptions};
 use crate::server::ApiServer;
 use crate::user::User;
@@ -69,6 +70,7 @@ async fn create(server: &ApiServer, group: &str, plural: &str, namespace: &str, 
         subresource: String::new(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
         warnings: Warnings::default(),
+        notes: Notes::default(),
     };
     let mut object = object;
     crate::defaults::apply(served.id, &mut object);
@@ -250,6 +252,7 @@ async fn replace(server: &ApiServer, group: &str, plural: &str, object: Value) -
         subresource: String::new(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
         warnings: Warnings::default(),
+        notes: Notes::default(),
     };
     let mut wanted = object;
     crate::defaults::apply(served.id, &mut wanted);

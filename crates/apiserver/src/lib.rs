@@ -28,6 +28,7 @@ pub mod listener;
 mod managed;
 mod media;
 mod metrics;
+mod notes;
 mod openapi;
 mod patch;
 mod registry;
@@ -44,6 +45,7 @@ mod user;
 mod warnings;
 mod watching;
 
+pub use admission::Options as AdmissionOptions;
 pub use authn::Credentials;
 pub use inprocess::InProcess;
 pub use kubelet::Kubelets;

@@ -4,6 +4,7 @@ use crate::admission::{self, Attributes, Operation};
 use crate::catalogue::Served;
 use crate::convert;
 use crate::managed;
+use crate::notes::Notes;
 use crate::server::ApiServer;
 use crate::strategy;
 use crate::user::User;
@@ -55,6 +56,8 @@ pub struct Target {
     pub user: Arc<User>,
     /// What the user is told besides.
     pub warnings: Warnings,
+    /// What is noted for the audit log.
+    pub notes: Notes,
 }
 
 /// What a write came to.
@@ -186,7 +189,7 @@ impl ApiServer {
     }
 
     /// The value with a hole for its resourceVersion.
-    fn template(&self, served: &Served, value: &mut Value) -> Template {
+    pub(crate) fn template(&self, served: &Served, value: &mut Value) -> Template {
         value.set_at(&["metadata", "resourceVersion"], "");
         if let Some(custom) = &served.custom {
             return match custom.store(value) {
@@ -220,7 +223,7 @@ impl ApiServer {
         managed::written(served, &target.subresource, None, &mut object, &options.field_manager);
         decode::forget_empty(served.schema(), served.id, &mut object);
         strategy::name_generated(served, &mut object);
-        let mut attributes = Attributes::new(self, target, Operation::Create);
+        let mut attributes = Attributes::new(self, target, Operation::Create).dry_run(options.dry_run);
         admission::mutate(&mut attributes, &mut object, None).await?;
         before_create(served, &mut object);
         strategy::prepare_create(self, target, &mut object)?;
@@ -228,22 +231,29 @@ impl ApiServer {
         strategy::allocate(self, target, &mut object, None, options)?;
         let name = object.str_at(&["metadata", "name"]).to_owned();
         target.check(&object, None)?;
-        admission::validate(&attributes, &object, None).await?;
-        let template = self.template(served, &mut object);
-        if options.dry_run {
-            if self.store.get(&served.key(&target.namespace, &name)).is_some() {
-                return Err(Status::already_exists(target.group(), served.plural(), &name));
+        let key = served.key(&target.namespace, &name);
+        let mut line = None;
+        for _ in 0..ATTEMPTS {
+            admission::validate(&attributes, &object, None).await?;
+            let template = self.template(served, &mut object);
+            if options.dry_run {
+                if self.store.get(&key).is_some() {
+                    return Err(Status::already_exists(target.group(), served.plural(), &name));
+                }
+                object.remove_at(&["metadata", "resourceVersion"]);
+                return Ok(Written { bytes: served.write(&object).into(), created: true });
             }
-            object.remove_at(&["metadata", "resourceVersion"]);
-            return Ok(Written { bytes: served.write(&object).into(), created: true });
+            let txn = Txn::create(key.clone(), template);
+            let txn = if served.kind() == "Event" { txn.expiring(self.event_expiry()) } else { txn };
+            match self.store.commit(attributes.with_riders(txn)).await {
+                Ok(done) => return Ok(Written { bytes: self.written(served, &done.records), created: true }),
+                Err(CommitError::Conflict { key: other, .. }) if other == key => break,
+                // What went with it has changed: a quota.
+                Err(CommitError::Conflict { key: other, current }) => self.lost(&other, &mut line, current).await,
+                Err(error) => return Err(refused(error)),
+            }
         }
-        let txn = Txn::create(served.key(&target.namespace, &name), template);
-        let txn = if served.kind() == "Event" { txn.expiring(self.event_expiry()) } else { txn };
-        match self.store.commit(txn).await {
-            Ok(done) => Ok(Written { bytes: self.written(served, &done.records), created: true }),
-            Err(CommitError::Conflict { .. }) => Err(Status::already_exists(target.group(), served.plural(), &name)),
-            Err(error) => Err(refused(error)),
-        }
+        Err(Status::already_exists(target.group(), served.plural(), &name))
     }
 
     /// Checks that the object belongs where it is put, and fills in its namespace.
@@ -300,7 +310,7 @@ impl ApiServer {
             managed::written(served, &target.subresource, Some(&old), &mut new, &options.field_manager);
             decode::forget_empty(served.schema(), served.id, &mut new);
             before_update(&old, &mut new);
-            let mut attributes = Attributes::new(self, target, Operation::Update);
+            let mut attributes = Attributes::new(self, target, Operation::Update).dry_run(options.dry_run);
             strategy::prepare_update(target, &old, &mut new);
             admission::mutate(&mut attributes, &mut new, Some(&old)).await?;
             let turn = self.turn(target, Operation::Update).await;
@@ -325,14 +335,15 @@ impl ApiServer {
                     None => txn,
                 }
             };
-            let committed = self.store.commit(txn).await;
+            let committed = self.store.commit(attributes.with_riders(txn)).await;
             // Nobody waits in line for his retry while he keeps others from counting.
             drop(turn);
             match committed {
                 Ok(done) => {
                     return Ok(Written { bytes: self.written(served, &done.records), created: false });
                 }
-                Err(CommitError::Conflict { current, .. }) if asked.is_empty() => {
+                // Either the object has changed, or what goes with the write: a quota.
+                Err(CommitError::Conflict { key: other, current }) if asked.is_empty() || other != key => {
                     self.lost(&key, &mut line, current).await
                 }
                 Err(CommitError::Conflict { .. }) => return Err(target.modified()),
@@ -398,7 +409,7 @@ impl ApiServer {
                     "Precondition failed: ResourceVersion in precondition: {want}, ResourceVersion in object meta: {version}"
                 )));
             }
-            let attributes = Attributes::new(self, target, Operation::Delete);
+            let attributes = Attributes::new(self, target, Operation::Delete).dry_run(options.dry_run);
             admission::validate(&attributes, &Value::Null, Some(&old)).await?;
             let mut new = old.clone();
             if crate::custom::strategy::is_definition(target) {

@@ -26,6 +26,10 @@ pub struct RequestInfo {
     pub name: String,
     /// What follows a subresource (`proxy`).
     pub rest: String,
+    /// The field selector of a list, a watch or the deletion of many.
+    pub field_selector: String,
+    /// The label selector of those.
+    pub label_selector: String,
 }
 
 /// Query parameters, in the order of their names; the last of several wins.
@@ -136,6 +140,10 @@ impl RequestInfo {
         }
         if verb == "delete" && info.name.is_empty() {
             verb = "deletecollection";
+        }
+        if matches!(verb, "list" | "watch" | "deletecollection") {
+            info.field_selector = query.get("fieldSelector").to_owned();
+            info.label_selector = query.get("labelSelector").to_owned();
         }
         info.verb = verb.to_owned();
         info

@@ -9,6 +9,7 @@ use crate::custom;
 use crate::list::{self, Page};
 use crate::managed;
 use crate::media::{Form, Shape, Wanted};
+use crate::notes::Notes;
 use crate::patch;
 use crate::registry::{DeleteOptions, Target, WriteOptions, Written};
 use crate::request::{Query, RequestInfo};
@@ -76,6 +77,7 @@ async fn perform(
         subresource: info.subresource.clone(),
         user,
         warnings: warnings.clone(),
+        notes: Notes::of(&request),
     };
     warnings.add(match &served.custom {
         Some(custom) => custom.warning.clone(),

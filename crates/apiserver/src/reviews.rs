@@ -138,7 +138,13 @@ fn subject(object: &Value) -> User {
         name: object.str_at(&["spec", "user"]).to_owned(),
         uid: object.str_at(&["spec", "uid"]).to_owned(),
         groups: texts(object.list_at(&["spec", "groups"])),
-        extra: Default::default(),
+        extra: object
+            .at(&["spec", "extra"])
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(|m| m.iter())
+            .map(|(key, values)| (key.to_string(), texts(values.as_array().unwrap_or_default())))
+            .collect(),
     }
 }
 
@@ -152,18 +158,49 @@ fn access(server: &ApiServer, user: &User, object: &Value) -> Value {
             subresource: text(r, "subresource"),
             namespace: text(r, "namespace"),
             name: text(r, "name"),
-            path: String::new(),
+            version: text(r, "version"),
+            field_selector: field_selector(r),
+            ..Action::default()
         },
         (None, Some(p)) => Action { verb: text(p, "verb"), path: text(p, "path"), ..Action::default() },
         (None, None) => Action::default(),
     };
-    Value::Object(Map::from_iter([("allowed", authz::allows(server, user, &action))]))
+    let decision = authz::decide(server, user, &action);
+    let mut status = Map::from_iter([("allowed", decision.is_allowed())]);
+    if !decision.reason().is_empty() {
+        status.insert("reason", decision.reason());
+    }
+    Value::Object(status)
+}
+
+/// The field selector that a review gives in parts or as text.
+fn field_selector(attributes: &Value) -> String {
+    let raw = attributes.str_at(&["fieldSelector", "rawSelector"]);
+    if !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let parts = attributes.list_at(&["fieldSelector", "requirements"]).iter().filter_map(|r| {
+        let [value] = r.list_at(&["values"]) else { return None };
+        let operator = match r.str_at(&["operator"]) {
+            "In" => "=",
+            "NotIn" => "!=",
+            _ => return None,
+        };
+        Some(format!("{}{operator}{}", r.str_at(&["key"]), value.as_str().unwrap_or_default()))
+    });
+    parts.collect::<Vec<_>>().join(",")
 }
 
 fn rules(server: &ApiServer, user: &User, namespace: &str) -> Value {
-    let all = authz::rules_of(server, user, namespace);
+    let resolved = authz::resolve(server, user, namespace);
+    let mut wrong = Vec::new();
+    let is_node = user.node().is_some();
+    if is_node {
+        wrong.push("node authorizer does not support user rule resolution".to_owned());
+    }
+    wrong.extend(resolved.missing);
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
-    for rule in all {
+    for rule in resolved.rules {
         let mut map = Map::from_iter([("verbs", rule.verbs)]);
         if rule.urls.is_empty() {
             map.insert("apiGroups", rule.groups);
@@ -180,6 +217,9 @@ fn rules(server: &ApiServer, user: &User, namespace: &str) -> Value {
     let mut map = Map::new();
     map.insert("resourceRules", Value::Array(resources));
     map.insert("nonResourceRules", Value::Array(paths));
-    map.insert("incomplete", false);
+    map.insert("incomplete", is_node);
+    if !wrong.is_empty() {
+        map.insert("evaluationError", wrong.join(", "));
+    }
     Value::Object(map)
 }

@@ -1,6 +1,7 @@
 //! The server: its state, and the way of a request through it.
 
 use crate::allocate::Range;
+use crate::admission::{self, Admission};
 use crate::answer::{self, Body};
 use crate::authn::{Authenticator, Credentials};
 use crate::authz;
@@ -43,6 +44,8 @@ pub struct Config {
     pub service_account_key: String,
     /// Bearer tokens that stand for users.
     pub static_tokens: Vec<(String, User)>,
+    /// Which admission plugins run, and how.
+    pub admission: admission::Options,
 }
 
 /// Bodies larger than this are refused (etcd's limit is 1.5 MB; upstream's request limit 3 MB).
@@ -58,6 +61,8 @@ pub struct ApiServer {
     pub(crate) catalogue: Catalogue,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
+    pub(crate) admission: Admission,
+    pub(crate) node_pods: authz::NodePods,
     /// Held by a write that counts what there is, until it is done.
     pub(crate) turns: tokio::sync::Mutex<()>,
     pub(crate) retries: Retries,
@@ -75,10 +80,14 @@ impl ApiServer {
     pub async fn open(store: Store, config: Config, kubelets: Kubelets) -> Result<Arc<Self>, StartError> {
         let catalogue = Catalogue::builtin();
         let authenticator = Authenticator::new(&config).map_err(StartError::Key)?;
+        let admission = Admission::new(&config.admission).map_err(StartError::Admission)?;
+        let node_pods = authz::NodePods::new(&catalogue, &store);
         let server = Arc::new(Self {
             store,
             catalogue,
             authenticator,
+            admission,
+            node_pods,
             turns: tokio::sync::Mutex::new(()),
             retries: Retries::default(),
             metrics: Metrics::default(),
@@ -110,12 +119,13 @@ impl ApiServer {
             Ok(user) => user,
             Err(status) => return answer::failure(&status, Wanted::default()),
         };
-        let user = match authz::impersonated(self, user, request.headers()) {
-            Ok(user) => Arc::new(user),
-            Err(status) => return answer::failure(&status, Wanted::default()),
-        };
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::read(request.method(), request.uri().path(), &query);
+        let user = match authz::impersonated(self, &user, request.headers(), &authz::Action::of(&info)) {
+            Ok(None) => Arc::new(user),
+            Ok(Some(other)) => Arc::new(other.user),
+            Err(status) => return answer::failure(&status, Wanted::default()),
+        };
         let (verb, resource) = (info.verb.clone(), info.resource.clone());
         let response = self.serve(request, info, query, user, &accept).await;
         self.metrics.request(&verb, &resource, response.status().as_u16(), started.elapsed());
@@ -216,6 +226,9 @@ pub enum StartError {
     /// A key is unusable.
     #[error("the service-account key cannot be used: {0}")]
     Key(String),
+    /// Admission is set up wrongly.
+    #[error("admission: {0}")]
+    Admission(String),
     /// The objects that every cluster has cannot be written.
     #[error("cannot write the cluster's first objects: {0}")]
     Bootstrap(Status),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
-use trireme_apiserver::{ApiServer, Config, InProcess, User, listener};
+use trireme_apiserver::{AdmissionOptions, ApiServer, Config, InProcess, User, listener};
 use trireme_client::Client;
 use trireme_pki::{ClusterPki, ServingNames, certificates};
 use trireme_store::Store;
@@ -51,6 +51,7 @@ impl Lab {
             server_ca: pki.server_ca.certificate().to_owned(),
             service_account_key: pki.service_account_key.clone(),
             static_tokens: vec![(TOKEN.into(), admin())],
+            admission: AdmissionOptions::default(),
         };
         let tls = trireme_client::tls_trusting([])?.with_no_client_auth();
         let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(tls));

@@ -129,7 +129,7 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
         return Err(attributes.forbidden(object, &format!("violates {found}")));
     }
     if let Some(found) = judged(policy.warn) {
-        notes.warn(format!("would violate {found}"));
+        attributes.target.warnings.add([format!("would violate {found}")]);
     }
     Ok(())
 }
@@ -161,12 +161,10 @@ fn namespace(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -
     if exempt && (old.is_none() || stricter) {
         if let Some(ignored) = ignored(object, policy, settings.defaults) {
             let text = format!("namespace {name:?} is exempt from Pod Security, and the policy ({ignored}) will be ignored");
-            attributes.target.notes.warn(text);
+            attributes.target.warnings.add([text]);
         }
     } else if old.is_some() && stricter {
-        for warning in existing_pods(attributes, name, policy.enforce) {
-            attributes.target.notes.warn(warning);
-        }
+        attributes.target.warnings.add(existing_pods(attributes, name, policy.enforce));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Role-based access control.
 
-use super::Action;
+use super::{Action, Decision};
 use crate::server::ApiServer;
 use crate::user::User;
 use std::sync::Arc;
@@ -67,39 +67,72 @@ impl Rule {
                 let sub = w.split_once('/').map(|(_, s)| format!("*/{s}"));
                 self.resources.contains(w) || sub.is_some_and(|s| self.resources.contains(&s))
             });
-        let names = self.names.is_empty() || (!other.names.is_empty() && all(&self.names, &other.names));
+        let names = match (&self.names[..], &other.names[..]) {
+            ([], _) => true,
+            (_, []) => false,
+            (own, wanted) => wanted.iter().all(|w| own.contains(w)),
+        };
         let urls = other.urls.iter().all(|w| {
             self.urls.iter().any(|u| u == w || u.strip_suffix('*').is_some_and(|prefix| w.starts_with(prefix)))
         });
-        if other.urls.is_empty() {
-            all(&self.verbs, &other.verbs) && all(&self.groups, &other.groups) && resources && names
-        } else {
-            all(&self.verbs, &other.verbs) && urls
+        all(&self.verbs, &other.verbs) && all(&self.groups, &other.groups) && resources && names && urls
+    }
+
+    /// The rule in rules of one verb, one group, one resource and one name each, or one verb and one path.
+    pub fn parts(&self) -> Vec<Rule> {
+        let mut parts = Vec::new();
+        for verb in &self.verbs {
+            let one = || vec![verb.clone()];
+            for group in &self.groups {
+                for resource in &self.resources {
+                    let part = |names| Rule {
+                        verbs: one(),
+                        groups: vec![group.clone()],
+                        resources: vec![resource.clone()],
+                        names,
+                        urls: Vec::new(),
+                    };
+                    if self.names.is_empty() {
+                        parts.push(part(Vec::new()));
+                    }
+                    parts.extend(self.names.iter().map(|name| part(vec![name.clone()])));
+                }
+            }
+            parts.extend(self.urls.iter().map(|url| Rule { verbs: one(), urls: vec![url.clone()], ..Rule::default() }));
         }
+        parts
     }
 }
 
 impl std::fmt::Display for Rule {
+    /// As Go writes lists: `{APIGroups:["" "apps"], Resources:["pods"], Verbs:["get"]}`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut parts = Vec::new();
         let fields = [
             ("APIGroups", &self.groups),
             ("Resources", &self.resources),
-            ("ResourceNames", &self.names),
             ("NonResourceURLs", &self.urls),
+            ("ResourceNames", &self.names),
             ("Verbs", &self.verbs),
         ];
-        for (name, list) in fields.into_iter().filter(|(_, list)| !list.is_empty()) {
-            parts.push(format!("{name}:{list:?}"));
-        }
+        let said = fields.into_iter().filter(|(_, list)| !list.is_empty());
+        let parts: Vec<String> = said.map(|(name, list)| format!("{name}:{}", listed(list))).collect();
         write!(f, "{{{}}}", parts.join(", "))
     }
 }
 
+/// Texts as Go writes a list of them: `["a" "b"]`.
+pub(crate) fn listed(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|t| trireme_schema::field::quote(t)).collect();
+    format!("[{}]", quoted.join(" "))
+}
+
+/// A subject of a binding: kind, name, namespace.
+type Subject = (String, String, String);
+
 #[derive(Debug)]
 struct Binding {
-    /// kind, name, namespace
-    subjects: Vec<(String, String, String)>,
+    name: String,
+    subjects: Vec<Subject>,
     role_kind: String,
     role_name: String,
 }
@@ -111,22 +144,38 @@ impl Binding {
             (text("kind"), text("name"), text("namespace"))
         };
         Self {
+            name: value.str_at(&["metadata", "name"]).to_owned(),
             subjects: value.list_at(&["subjects"]).iter().map(subject).collect(),
             role_kind: value.str_at(&["roleRef", "kind"]).to_owned(),
             role_name: value.str_at(&["roleRef", "name"]).to_owned(),
         }
     }
 
-    fn is_about(&self, user: &User, namespace: &str) -> bool {
-        self.subjects.iter().any(|(kind, name, ns)| match kind.as_str() {
+    /// The subject by which the binding is about a user.
+    fn subject_of(&self, user: &User, namespace: &str) -> Option<&Subject> {
+        self.subjects.iter().find(|(kind, name, ns)| match kind.as_str() {
             "User" => *name == user.name,
             "Group" => user.is_in(name),
             "ServiceAccount" => {
                 let ns = if ns.is_empty() { namespace } else { ns };
-                user.name.strip_prefix("system:serviceaccount:").and_then(|r| r.split_once(':')) == Some((ns, name))
+                let own = user.name.strip_prefix("system:serviceaccount:").and_then(|r| r.split_once(':'));
+                !ns.is_empty() && own == Some((ns, name))
             }
             _ => false,
         })
+    }
+
+    /// Why a user has a right: `ClusterRoleBinding "b" of ClusterRole "r" to Group "g"`.
+    fn reason(&self, namespace: &str, (kind, name, of): &Subject) -> String {
+        let binding = match namespace {
+            "" => format!("ClusterRoleBinding {:?}", self.name),
+            namespace => format!("RoleBinding {:?}", format!("{}/{namespace}", self.name)),
+        };
+        let subject = match kind.as_str() {
+            "ServiceAccount" => format!("{name}/{}", if of.is_empty() { namespace } else { of }),
+            _ => name.clone(),
+        };
+        format!("RBAC: allowed by {binding} of {} {:?} to {kind} {subject:?}", self.role_kind, self.role_name)
     }
 }
 
@@ -142,15 +191,28 @@ fn role_rules(server: &ApiServer, kind: &str, namespace: &str, name: &str) -> Op
     }))
 }
 
-/// Calls `visit` with the rules of each role that a user has, until it says that it has seen enough.
-fn visit(server: &ApiServer, user: &User, namespace: &str, mut enough: impl FnMut(&[Rule]) -> bool) {
+/// Calls `visit` with the rules of each role that a user has, or with what is wrong with one, until it says that it has
+/// seen enough. The reason of a rule is made when it is asked for.
+fn visit(
+    server: &ApiServer,
+    user: &User,
+    namespace: &str,
+    mut enough: impl FnMut(Result<&[Rule], String>, &dyn Fn() -> String) -> bool,
+) {
     let mut bindings = |plural: &str, place: &str| {
         let Some(served) = server.catalogue.stored(GROUP, plural) else { return false };
         let snapshot = server.store.topic(&served.topic).snapshot();
         snapshot.range(&served.prefix(place), None).any(|record| {
             let binding = record.memo(|bytes| Arc::new(Binding::read(&json::parse(bytes).unwrap_or_default())));
-            binding.is_about(user, place)
-                && role_rules(server, &binding.role_kind, place, &binding.role_name).is_some_and(|rules| enough(&rules))
+            let Some(subject) = binding.subject_of(user, place) else { return false };
+            let reason = || binding.reason(place, subject);
+            match role_rules(server, &binding.role_kind, place, &binding.role_name) {
+                Some(rules) => enough(Ok(&rules), &reason),
+                None => {
+                    let kind = binding.role_kind.to_lowercase();
+                    enough(Err(format!("{kind}.{GROUP} {:?} not found", binding.role_name)), &reason)
+                }
+            }
         })
     };
     if !bindings("clusterrolebindings", "") && !namespace.is_empty() {
@@ -159,13 +221,24 @@ fn visit(server: &ApiServer, user: &User, namespace: &str, mut enough: impl FnMu
 }
 
 /// Whether RBAC lets an action pass.
-pub(super) fn allows(server: &ApiServer, user: &User, action: &Action) -> bool {
-    let mut allowed = false;
-    visit(server, user, &action.namespace, |rules| {
-        allowed = rules.iter().any(|rule| rule.allows(action));
-        allowed
+pub(super) fn decide(server: &ApiServer, user: &User, action: &Action) -> Decision {
+    let mut allowed = None;
+    let mut missing: Vec<String> = Vec::new();
+    visit(server, user, &action.namespace, |rules, reason| {
+        match rules {
+            Ok(rules) if rules.iter().any(|rule| rule.allows(action)) => allowed = Some(reason()),
+            Ok(_) => {}
+            Err(why) if !missing.contains(&why) => missing.push(why),
+            Err(_) => {}
+        }
+        allowed.is_some()
     });
-    allowed
+    match (allowed, &missing[..]) {
+        (Some(reason), _) => Decision::Allow(reason),
+        (None, []) => Decision::NoOpinion(String::new()),
+        (None, [only]) => Decision::NoOpinion(format!("RBAC: {only}")),
+        (None, many) => Decision::NoOpinion(format!("RBAC: [{}]", many.join(", "))),
+    }
 }
 
 /// Whether a cluster role lets an action pass.
@@ -173,16 +246,28 @@ pub(super) fn role_allows(server: &ApiServer, role: &str, action: &Action) -> bo
     role_rules(server, "ClusterRole", "", role).is_some_and(|rules| rules.iter().any(|rule| rule.allows(action)))
 }
 
-/// The rules of a role that is given by a reference in a namespace.
-pub(crate) fn rules_of_role(server: &ApiServer, kind: &str, namespace: &str, name: &str) -> Vec<Rule> {
-    role_rules(server, kind, namespace, name).map(|rules| rules.to_vec()).unwrap_or_default()
+/// Rules, with what was missing when they were looked up.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved {
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// Roles that bindings name and that are not there.
+    pub missing: Vec<String>,
+}
+
+/// The rules of a role that is given by a reference in a namespace; nothing when there is no such role.
+pub fn rules_of_role(server: &ApiServer, kind: &str, namespace: &str, name: &str) -> Option<Vec<Rule>> {
+    role_rules(server, kind, namespace, name).map(|rules| rules.to_vec())
 }
 
 /// All rules that hold for a user in a namespace.
-pub fn rules_of(server: &ApiServer, user: &User, namespace: &str) -> Vec<Rule> {
-    let mut all = Vec::new();
-    visit(server, user, namespace, |rules| {
-        all.extend(rules.iter().cloned());
+pub fn resolve(server: &ApiServer, user: &User, namespace: &str) -> Resolved {
+    let mut all = Resolved::default();
+    visit(server, user, namespace, |rules, _| {
+        match rules {
+            Ok(rules) => all.rules.extend(rules.iter().cloned()),
+            Err(why) => all.missing.push(why),
+        }
         false
     });
     all
@@ -210,5 +295,14 @@ mod tests {
         assert!(rule("*", "*", "*/scale").allows(&action("update", "deployments", "scale")));
         assert!(rule("*", "*", "*").covers(&pods));
         assert!(!pods.covers(&rule("get,list", "", "pods")));
+    }
+
+    #[test]
+    fn a_rule_falls_into_parts() {
+        let named = Rule { names: vec!["a".into(), "b".into()], ..rule("get,list", "", "pods,nodes") };
+        assert_eq!(named.parts().len(), 8);
+        assert!(named.parts().iter().all(|part| named.covers(part)));
+        let shown = r#"{APIGroups:["" "apps"], Resources:["pods"], Verbs:["get" "list"]}"#;
+        assert_eq!(rule("get,list", ",apps", "pods").to_string(), shown);
     }
 }
