@@ -1,7 +1,7 @@
 //! The server: its state, and the way of a request through it.
 
-use crate::allocate::Range;
 use crate::admission::{self, Admission};
+use crate::allocate::Range;
 use crate::answer::{self, Body};
 use crate::authn::{Authenticator, Credentials};
 use crate::authz;

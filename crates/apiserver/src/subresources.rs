@@ -1,6 +1,7 @@
 //! Subresources that are more than a part of their object: scale, binding, eviction, tokens, and those that lead to
 //! the node.
 
+use crate::admission::{self, Attributes, Operation};
 use crate::answer::{self, Body};
 use crate::authn::Bound;
 use crate::body::{self, FieldValidation};
@@ -264,6 +265,7 @@ async fn evict(
     wanted: Wanted,
 ) -> Result<Response<Body>, Status> {
     let eviction = read_body(request, query, "policy/v1", "Eviction", "policy.v1.Eviction").await?;
+    admission::validate(&Attributes::new(server, target, Operation::Create), &eviction, None).await?;
     let record = server.record(target)?;
     let pod = target.served.read(&record.value);
     let text = |path: &[&str]| eviction.at(path).and_then(Value::as_str).map(str::to_owned);
@@ -382,6 +384,7 @@ async fn token(
 ) -> Result<Response<Body>, Status> {
     const TYPE: &str = "authentication.v1.TokenRequest";
     let mut ask = read_body(request, query, "authentication.k8s.io/v1", "TokenRequest", TYPE).await?;
+    admission::check_token(&Attributes::new(server, target, Operation::Create), &ask)?;
     let record = server.record(target)?;
     let account = target.served.read(&record.value);
     let seconds = ask.int_at(&["spec", "expirationSeconds"]).unwrap_or(3600);

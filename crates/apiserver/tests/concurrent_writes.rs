@@ -45,7 +45,11 @@ async fn a_quota_holds_under_a_rush() {
     let client = lab.admin();
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"},
                        "spec": {"hard": {"configmaps": "10"}}});
-    client.namespaced::<ResourceQuota>("default").create(&quota).await.unwrap();
+    let quotas = client.namespaced::<ResourceQuota>("default");
+    quotas.create(&quota).await.unwrap();
+    // What the controller says first: until then a quota holds nobody.
+    let counted = json!({"status": {"hard": {"configmaps": "10"}, "used": {"configmaps": "0"}}});
+    quotas.patch("q", Some("status"), &Patch::Merge(counted)).await.unwrap();
     let maps = client.namespaced::<ConfigMap>("default");
     let made: Vec<_> = (0..40)
         .map(|n| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("m{n}")}}))
@@ -54,4 +58,6 @@ async fn a_quota_holds_under_a_rush() {
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 10);
     let refusal = results.into_iter().find_map(Result::err).unwrap().to_string();
     assert!(refusal.contains("exceeded quota: q, requested: configmaps=1, used: configmaps=10"), "{refusal}");
+    let used = quotas.get("q").await.unwrap().status.unwrap().used.unwrap();
+    assert_eq!(used["configmaps"].0, "10");
 }

@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use serde::Deserialize;
 use trireme_client::{Change, Client, Entry, Informer, Key, ListOptions};
 use trireme_quota::Amounts;
-use trireme_schema::{Quantity, Value, json};
 use trireme_schema::quantity::Format;
+use trireme_schema::{Quantity, Value, json};
 
 use crate::context::Context;
 use crate::controller::{Controller, Requeue, Watches};

@@ -7,9 +7,9 @@ pub fn counts(spec: &Value, plural: &str, object: &Value) -> bool {
     let by_name = spec.list_at(&["scopes"]).iter().filter_map(Value::as_str);
     let expressions = spec.list_at(&["scopeSelector", "matchExpressions"]);
     by_name.into_iter().all(|scope| meets(scope, "Exists", &[], plural, object))
-        && expressions.iter().all(|e| {
-            meets(e.str_at(&["scopeName"]), e.str_at(&["operator"]), e.list_at(&["values"]), plural, object)
-        })
+        && expressions
+            .iter()
+            .all(|e| meets(e.str_at(&["scopeName"]), e.str_at(&["operator"]), e.list_at(&["values"]), plural, object))
 }
 
 fn meets(scope: &str, operator: &str, values: &[Value], plural: &str, object: &Value) -> bool {
@@ -58,7 +58,9 @@ fn crosses_namespaces(pod: &Value) -> bool {
         let required = terms("requiredDuringSchedulingIgnoredDuringExecution").iter();
         let preferred =
             terms("preferredDuringSchedulingIgnoredDuringExecution").iter().filter_map(|w| w.get("podAffinityTerm"));
-        required.chain(preferred).any(|t| !t.list_at(&["namespaces"]).is_empty() || t.get("namespaceSelector").is_some())
+        required
+            .chain(preferred)
+            .any(|t| !t.list_at(&["namespaces"]).is_empty() || t.get("namespaceSelector").is_some())
     })
 }
 

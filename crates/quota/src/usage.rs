@@ -6,15 +6,8 @@ use std::collections::BTreeMap;
 use trireme_schema::{Quantity, Value};
 
 /// Resources of the core group that a quota may count by their bare name.
-const BARE: [&str; 7] = [
-    "pods",
-    "services",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "replicationcontrollers",
-    "resourcequotas",
-];
+const BARE: [&str; 7] =
+    ["pods", "services", "secrets", "configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas"];
 
 /// The name under which objects of a resource are counted.
 fn count_name(group: &str, plural: &str) -> String {
@@ -79,7 +72,8 @@ fn of_service(service: &Value, amounts: &mut Amounts) {
         "NodePort" => add(amounts, "services.nodeports", number(ports.len())),
         "LoadBalancer" => {
             add(amounts, "services.loadbalancers", number(1));
-            let allocates = service.at(&["spec", "allocateLoadBalancerNodePorts"]).and_then(Value::as_bool) != Some(false);
+            let allocates =
+                service.at(&["spec", "allocateLoadBalancerNodePorts"]).and_then(Value::as_bool) != Some(false);
             let taken = |port: &&Value| allocates || port.int_at(&["nodePort"]).is_some_and(|p| p != 0);
             add(amounts, "services.nodeports", number(ports.iter().filter(taken).count()));
         }
@@ -108,7 +102,9 @@ fn of_claim(claim: &Value, amounts: &mut Amounts) {
 pub fn unnamed(pod: &Value, names: &[&str]) -> BTreeMap<String, Vec<String>> {
     const BOUNDED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let by_pod = [Side::Requests, Side::Limits].iter().any(|s| pod.at(&["spec"]).is_some_and(|p| !of_container(p, *s).is_empty()));
+    let by_pod = [Side::Requests, Side::Limits]
+        .iter()
+        .any(|s| pod.at(&["spec"]).is_some_and(|p| !of_container(p, *s).is_empty()));
     if by_pod {
         return missing;
     }
@@ -154,8 +150,10 @@ mod tests {
 
     #[test]
     fn containers_speak_of_what_a_quota_bounds() {
-        let pod = json::parse(br#"{"spec": {"containers": [{"name": "a"},
-            {"name": "b", "resources": {"requests": {"cpu": "1"}}}]}}"#)
+        let pod = json::parse(
+            br#"{"spec": {"containers": [{"name": "a"},
+            {"name": "b", "resources": {"requests": {"cpu": "1"}}}]}}"#,
+        )
         .unwrap();
         let missing = unnamed(&pod, &["requests.cpu", "limits.memory", "pods"]);
         assert_eq!(missing["requests.cpu"], ["a"]);

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cidr::Cidr;
 use crate::ports::PortRange;
+use crate::security::Security;
 
 /// Kubernetes, whole, in one binary.
 #[derive(Debug, Parser)]
@@ -118,6 +119,8 @@ pub struct Up {
 pub struct Server {
     #[command(flatten)]
     pub node: Node,
+    #[command(flatten)]
+    pub security: Security,
     /// Address that the API server listens on
     #[arg(long, env = "TRIREME_BIND_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub bind_address: IpAddr,

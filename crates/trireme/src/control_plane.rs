@@ -67,6 +67,7 @@ impl ControlPlane {
                 pki.node_secret.clone(),
                 User::new("system:bootstrap:trireme", &["system:bootstrappers"]),
             )],
+            admission: args.security.admission()?,
         };
         let server = ApiServer::open(store, config, kubelets(&pki, certificates.kubelet_client.clone())?).await?;
         let clients = trireme_pki::certificates(pki.client_ca.certificate(), "the client CA")?;

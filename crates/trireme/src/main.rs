@@ -22,6 +22,7 @@ mod ports;
 mod print;
 mod private;
 mod progress;
+mod security;
 mod serve;
 mod services;
 mod shown;

@@ -109,7 +109,12 @@ mod tests {
     #[test]
     fn verbs_of_one_resource_are_told_together() {
         let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
-        let rule = Rule { verbs: texts(&["get", "list"]), groups: texts(&[""]), resources: texts(&["a", "b"]), ..Rule::default() };
+        let rule = Rule {
+            verbs: texts(&["get", "list"]),
+            groups: texts(&[""]),
+            resources: texts(&["a", "b"]),
+            ..Rule::default()
+        };
         let shown: Vec<String> = joined(rule.parts()).iter().map(Rule::to_string).collect();
         let of = |r: &str| format!(r#"{{APIGroups:[""], Resources:["{r}"], Verbs:["get" "list"]}}"#);
         assert_eq!(shown, [of("a"), of("b")]);

@@ -91,7 +91,8 @@ fn key(scope: Scope, attributes: &Attributes<'_>, event: &Value) -> String {
         Scope::User => attributes.target.user.name.clone(),
         Scope::SourceAndObject => {
             let source = ["component", "host"].map(|f| event.str_at(&["source", f]));
-            let object = ["kind", "namespace", "name", "uid", "apiVersion"].map(|f| event.str_at(&["involvedObject", f]));
+            let object =
+                ["kind", "namespace", "name", "uid", "apiVersion"].map(|f| event.str_at(&["involvedObject", f]));
             [source.concat(), object.concat()].concat()
         }
     }

@@ -21,6 +21,7 @@ mod storage;
 mod tolerations;
 mod topology;
 
+pub(crate) use node_restriction::check_token;
 pub use options::{Admission, Options};
 pub(crate) use plugins::known as known_plugins;
 

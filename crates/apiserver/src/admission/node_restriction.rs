@@ -69,10 +69,10 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
             (Operation::Connect, _) => Ok(()),
             (_, "") => pod(attributes, node, object, old),
             (_, "status") => pod_status(node, object, old),
-            (Operation::Create, "eviction") => eviction(attributes, node),
-            (_, other) => Err(format!(
-                "unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"
-            )),
+            (Operation::Create, "eviction") => eviction(node, &evicted(attributes)?),
+            (_, other) => {
+                Err(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"))
+            }
         },
         ("", "nodes") if attributes.operation != Operation::Connect => own_node(attributes, node, object, old),
         ("", "persistentvolumeclaims") if target.subresource == "status" => claim_status(node, object, old),
@@ -101,7 +101,9 @@ fn own_node(attributes: &Attributes<'_>, node: &str, object: &Value, old: Option
             if object.at(&["spec", "configSource"]) != old.at(&["spec", "configSource"])
                 && object.at(&["spec", "configSource"]).is_some()
             {
-                return Err(format!("node \"{node}\" is not allowed to update configSource to a new non-nil configSource"));
+                return Err(format!(
+                    "node \"{node}\" is not allowed to update configSource to a new non-nil configSource"
+                ));
             }
             if object.at(&["spec", "taints"]) != old.at(&["spec", "taints"]) {
                 return Err(format!("node \"{node}\" is not allowed to modify taints"));
@@ -202,13 +204,18 @@ fn pod_status(node: &str, object: &Value, old: Option<&Value>) -> Result<(), Str
     Ok(())
 }
 
-fn eviction(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
+/// The pod that is to be evicted. That there is none is told by the singular, as upstream's lister does.
+fn evicted(attributes: &Attributes<'_>) -> Result<Value, Status> {
     let target = attributes.target;
-    match attributes.server.read("", "pods", &target.namespace, &target.name) {
-        Some(pod) if on(&pod) != node => {
-            Err(format!("node {node} can only evict pods with spec.nodeName set to itself"))
-        }
-        _ => Ok(()),
+    let pod = attributes.server.read("", "pods", &target.namespace, &target.name);
+    pod.ok_or_else(|| Status::not_found("", "pod", &target.name))
+}
+
+fn eviction(node: &str, pod: &Value) -> Result<(), String> {
+    if on(pod) == node {
+        Ok(())
+    } else {
+        Err(format!("node {node} can only evict pods with spec.nodeName set to itself"))
     }
 }
 
@@ -260,7 +267,11 @@ fn slice(attributes: &Attributes<'_>, node: &str, object: &Value, old: Option<&V
         Operation::Delete => ("delete", old.map(of).unwrap_or_default()),
         Operation::Connect => return Ok(()),
     };
-    if owner == node { Ok(()) } else { Err(format!("can only {what} ResourceSlice with the same NodeName as the requesting node")) }
+    if owner == node {
+        Ok(())
+    } else {
+        Err(format!("can only {what} ResourceSlice with the same NodeName as the requesting node"))
+    }
 }
 
 /// Whether a node agent may have a token for an account: for a pod of its own, for an audience that this pod speaks of

@@ -30,7 +30,8 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
     }
     let held = |owner: &&Value| {
         let same = |o: &&Value| o.str_at(&["uid"]) == owner.str_at(&["uid"]);
-        owner.bool_at(&["blockOwnerDeletion"]) && !owners(old).iter().find(same).is_some_and(|o| o.bool_at(&["blockOwnerDeletion"]))
+        owner.bool_at(&["blockOwnerDeletion"])
+            && !owners(old).iter().find(same).is_some_and(|o| o.bool_at(&["blockOwnerDeletion"]))
     };
     for owner in owners(Some(object)).iter().filter(held) {
         let gv = GroupVersion::parse(owner.str_at(&["apiVersion"]));

@@ -148,8 +148,7 @@ fn is_significant(new: &Value, old: &Value) -> bool {
 fn namespace(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
     let settings = &attributes.server.admission.pod_security;
     let (policy, errors) = Policy::of_namespace(object, settings.defaults);
-    let (old_policy, old_errors) =
-        old.map(|old| Policy::of_namespace(old, settings.defaults)).unwrap_or_default();
+    let (old_policy, old_errors) = old.map(|old| Policy::of_namespace(old, settings.defaults)).unwrap_or_default();
     if !errors.is_empty() && (attributes.operation == Operation::Create || errors != old_errors) {
         return Err(Status::invalid("", "Namespace", attributes.name(object), &errors));
     }
@@ -160,7 +159,8 @@ fn namespace(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -
         && (policy.enforce.version != old_policy.enforce.version || policy.enforce.level > old_policy.enforce.level);
     if exempt && (old.is_none() || stricter) {
         if let Some(ignored) = ignored(object, policy, settings.defaults) {
-            let text = format!("namespace {name:?} is exempt from Pod Security, and the policy ({ignored}) will be ignored");
+            let text =
+                format!("namespace {name:?} is exempt from Pod Security, and the policy ({ignored}) will be ignored");
             attributes.target.warnings.add([text]);
         }
     } else if old.is_some() && stricter {

@@ -51,8 +51,7 @@ pub(super) fn resolve(attributes: &Attributes<'_>, object: &mut Value, old: Opti
     };
     const START: &str = "must not be provided in pod spec; priority admission controller computed";
     if let Some(given) = object.int_at(&["spec", "priority"]).filter(|&given| given != value) {
-        let why =
-            format!("the integer value of priority ({given}) {START} {value} from the given PriorityClass name");
+        let why = format!("the integer value of priority ({given}) {START} {value} from the given PriorityClass name");
         return Err(attributes.forbidden(object, &why));
     }
     let given = object.str_at(&["spec", "preemptionPolicy"]);
@@ -83,8 +82,7 @@ pub(super) fn check_class(attributes: &Attributes<'_>, object: &Value, _: Option
     if attributes.writes() && object.bool_at(&["globalDefault"]) {
         let there = default_class(attributes).map(|c| c.str_at(&["metadata", "name"]).to_owned());
         if let Some(there) = there.filter(|there| attributes.operation == Operation::Create || there != name) {
-            let why =
-                format!("PriorityClass {there} is already marked as default. Only one default can exist");
+            let why = format!("PriorityClass {there} is already marked as default. Only one default can exist");
             return Err(attributes.forbidden(object, &why));
         }
     }

@@ -70,8 +70,11 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
         more.retain(|name, amount| hard.contains_key(name) && !amount.is_zero());
         let mut after = used.clone();
         sum(&mut after, &more);
-        let exceeded: Vec<&String> =
-            more.iter().filter(|(r, add)| **add > Quantity::ZERO && after.get(*r) > hard.get(*r)).map(|(r, _)| r).collect();
+        let exceeded: Vec<&String> = more
+            .iter()
+            .filter(|(r, add)| **add > Quantity::ZERO && after.get(*r) > hard.get(*r))
+            .map(|(r, _)| r)
+            .collect();
         if !exceeded.is_empty() {
             let only = |amounts: &Amounts| {
                 let some = amounts.iter().filter(|(r, _)| exceeded.contains(r));

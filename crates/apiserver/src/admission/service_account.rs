@@ -14,10 +14,7 @@ fn is_mirror(pod: &Value) -> bool {
 fn account_of(attributes: &Attributes<'_>, pod: &Value) -> Result<Value, Status> {
     let (namespace, name) = (&attributes.target.namespace, pod.str_at(&["spec", "serviceAccountName"]));
     let why = format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
-    attributes
-        .server
-        .read("", "serviceaccounts", namespace, name)
-        .ok_or_else(|| attributes.forbidden(pod, &why))
+    attributes.server.read("", "serviceaccounts", namespace, name).ok_or_else(|| attributes.forbidden(pod, &why))
 }
 
 /// Gives a new pod its account, the account's image pull secrets and a token.
@@ -126,7 +123,8 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, _: Option<&Valu
             for from in container.list_at(&["envFrom"]) {
                 let secret = from.str_at(&["secretRef", "name"]);
                 if !secret.is_empty() && !named("secrets", secret) {
-                    let why = format!("{what} {c} with envFrom referencing secret.secretName=\"{secret}\" {own} secret");
+                    let why =
+                        format!("{what} {c} with envFrom referencing secret.secretName=\"{secret}\" {own} secret");
                     return Err(attributes.forbidden(object, &why));
                 }
             }

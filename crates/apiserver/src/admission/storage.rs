@@ -16,8 +16,8 @@ fn default_of(classes: Vec<Value>, annotation: &str) -> Option<Value> {
 /// Gives a claim the default class.
 pub(super) fn default_class(attributes: &Attributes<'_>, object: &mut Value, _: Option<&Value>) -> Result<(), Status> {
     const OLD: &str = "volume.beta.kubernetes.io/storage-class";
-    let named = object.at(&["spec", "storageClassName"]).is_some()
-        || object.at(&["metadata", "annotations", OLD]).is_some();
+    let named =
+        object.at(&["spec", "storageClassName"]).is_some() || object.at(&["metadata", "annotations", OLD]).is_some();
     if !attributes.creates("", "persistentvolumeclaims") || named {
         return Ok(());
     }
@@ -78,7 +78,8 @@ pub(super) fn resize(attributes: &Attributes<'_>, object: &Value, old: Option<&V
     if old.str_at(&["status", "phase"]) != "Bound" {
         return Err(attributes.forbidden(object, "Only bound persistent volume claims can be expanded"));
     }
-    let class = attributes.server.read("storage.k8s.io", "storageclasses", "", old.str_at(&["spec", "storageClassName"]));
+    let class =
+        attributes.server.read("storage.k8s.io", "storageclasses", "", old.str_at(&["spec", "storageClassName"]));
     if class.is_some_and(|class| class.bool_at(&["allowVolumeExpansion"])) {
         return Ok(());
     }

@@ -20,7 +20,11 @@ pub(super) fn taint_new_node(attributes: &Attributes<'_>, object: &mut Value, _:
 }
 
 /// DefaultTolerationSeconds: a pod stays five minutes on a node that is away.
-pub(super) fn default_seconds(attributes: &Attributes<'_>, object: &mut Value, _: Option<&Value>) -> Result<(), Status> {
+pub(super) fn default_seconds(
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    _: Option<&Value>,
+) -> Result<(), Status> {
     if !attributes.writes() || !attributes.is("", "pods", "") {
         return Ok(());
     }

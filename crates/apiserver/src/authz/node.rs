@@ -34,7 +34,9 @@ fn no<T>(why: &str) -> Result<T, String> {
 fn part(server: &ApiServer, node: &str, action: &Action) -> Option<Verdict> {
     let graph = Graph { server, node, action };
     Some(match (action.group.as_str(), action.resource.as_str()) {
-        ("", "secrets") => graph.read(|pod| references(pod, "secret").any(|n| n == action.name) || graph.secret_of_volume(pod)),
+        ("", "secrets") => {
+            graph.read(|pod| references(pod, "secret").any(|n| n == action.name) || graph.secret_of_volume(pod))
+        }
         ("", "configmaps") => graph.read(|pod| references(pod, "configMap").any(|n| n == action.name)),
         ("", "persistentvolumeclaims") if action.subresource == "status" => {
             if matches!(action.verb.as_str(), "update" | "patch") {
@@ -44,7 +46,9 @@ fn part(server: &ApiServer, node: &str, action: &Action) -> Option<Verdict> {
             }
         }
         ("", "persistentvolumeclaims") => graph.get(|pod| graph.has_claim(pod)),
-        ("", "persistentvolumes") => graph.get(|pod| graph.volumes(pod).any(|pv| pv.str_at(&["metadata", "name"]) == action.name)),
+        ("", "persistentvolumes") => {
+            graph.get(|pod| graph.volumes(pod).any(|pv| pv.str_at(&["metadata", "name"]) == action.name))
+        }
         ("resource.k8s.io", "resourceclaims") => graph.get(|pod| {
             pod.str_at(&["metadata", "namespace"]) == action.namespace && resource_claims(pod).any(|n| n == action.name)
         }),
