@@ -35,9 +35,16 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
     };
     for owner in owners(Some(object)).iter().filter(held) {
         let gv = GroupVersion::parse(owner.str_at(&["apiVersion"]));
-        let Some(of) = attributes.server.catalogue.all().find(|s| {
-            s.group() == gv.group && s.resource.gv.version == gv.version && s.kind() == owner.str_at(&["kind"])
-        }) else {
+        let Some(of) = attributes
+            .server
+            .catalogue
+            .now()
+            .all()
+            .find(|s| {
+                s.group() == gv.group && s.resource.gv.version == gv.version && s.kind() == owner.str_at(&["kind"])
+            })
+            .cloned()
+        else {
             let why = format!(
                 "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion {gv} Kind {}",
                 owner.str_at(&["kind"])

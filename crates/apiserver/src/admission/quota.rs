@@ -92,7 +92,7 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
                 quota.set_at(&["status", "used", resource], amount.to_string());
             }
         }
-        let template = server.template(quotas, &mut quota);
+        let template = server.template(&quotas, &mut quota);
         attributes.riders.lock().push(Txn::update(record.key.clone(), record.mod_revision, template));
     }
     Ok(())

@@ -61,8 +61,8 @@ impl NodePods {
     /// An index that is filled at the first question.
     pub fn new(catalogue: &Catalogue, store: &Store) -> Self {
         let pods = catalogue.stored("", "pods");
-        let name = pods.map_or("pods", |p| p.topic.as_str());
-        Self { topic: store.topic(name), prefix: format!("{name}/"), state: Mutex::default() }
+        let name = pods.map_or_else(|| "pods".to_owned(), |p| p.topic.clone());
+        Self { topic: store.topic(&name), prefix: format!("{name}/"), state: Mutex::default() }
     }
 
     /// The stored pods on a node.

@@ -4,6 +4,7 @@
 use super::Definition;
 use super::served::{is_true, made_from};
 use crate::catalogue::{Served, topic};
+use crate::notes::Notes;
 use crate::registry::{DeleteOptions, Target, WriteOptions};
 use crate::server::ApiServer;
 use crate::user::User;
@@ -123,6 +124,7 @@ fn target(served: &Arc<Served>, namespace: &str, name: &str, subresource: &str) 
         subresource: subresource.to_owned(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
         warnings: Warnings::default(),
+        notes: Notes::default(),
     }
 }
 
