@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod calls;
+mod literals;
 mod unify;
 
 use crate::decl::Overload;
@@ -97,7 +98,15 @@ pub(crate) fn check(env: &Env, text: &str, parsed: Parsed) -> Result<Checked, Is
     for t in types.iter_mut().flatten() {
         *t = bindings.substitute(t, true);
     }
-    Ok(Checked { tree, types, references })
+    let checked = Checked { tree, types, references };
+    if !env.checks_literals {
+        return Ok(checked);
+    }
+    let places = Places::new(text);
+    let problems = literals::problems(env, &checked).into_iter();
+    let issues: Vec<Issue> =
+        problems.map(|(id, message)| Issue { at: places.at(offsets[id as usize]), message }).collect();
+    if issues.is_empty() { Ok(checked) } else { Err(Issues::new(text, issues)) }
 }
 
 struct Checker<'a> {

@@ -1,6 +1,8 @@
 //! From text to a tree: tokens, grammar, macros.
 
 pub(crate) mod ast;
+mod automaton;
+mod diagnose;
 mod lexer;
 mod literal;
 mod macros;

@@ -1,6 +1,7 @@
 //! The grammar: cel-spec's `CEL.g4`, with the limits and the words of cel-go.
 
 use super::ast::{Call, Element, Entry, Expr, Field, Id, Message, Node, Select, operator};
+use super::diagnose::{Problem, diagnose};
 use super::lexer::{Kind, Token, Unrecognized, tokens};
 use super::source::{Issue, Issues, Location, Places};
 use super::{Syntax, literal, macros};
@@ -10,6 +11,8 @@ use crate::value::Value;
 const LONGEST: usize = 100_000;
 /// How deep a rule of the grammar may nest, and a tree.
 const DEEPEST: usize = 250;
+/// How many errors of the syntax are told.
+const MOST_SYNTAX_ERRORS: usize = 100;
 
 /// A tree and where its nodes stand in the text.
 #[derive(Clone, Debug)]
@@ -41,41 +44,37 @@ pub(crate) fn parse(text: &str, syntax: Syntax) -> Result<Parsed, Issues> {
         Err(Stop::TooDeep(message)) => whole(message),
         result => {
             if result.is_err() || !unrecognized.is_empty() {
-                issues.extend(syntax_issues(text, &places, &tokens, &unrecognized, result.err()));
+                issues.extend(syntax_issues(text, &places, &tokens, &unrecognized));
             }
             Err(Issues::new(text, issues))
         }
     }
 }
 
-fn syntax_issues(
-    text: &str,
-    places: &Places<'_>,
-    _tokens: &[Token],
-    unrecognized: &[Unrecognized],
-    stop: Option<Stop>,
-) -> Vec<Issue> {
-    let mut issues = Vec::new();
-    for (start, end) in unrecognized {
-        let what = &text[*start as usize..*end as usize];
-        let message = format!("Syntax error: token recognition error at: '{what}'");
-        issues.push(Issue { at: places.at(*start), message });
-    }
-    if let Some(Stop::Syntax(offset, message)) = stop {
-        let mut at = places.at(offset);
-        // cel-go has no column in an empty text.
-        if text.is_empty() {
-            at.column = -1;
+fn syntax_issues(text: &str, places: &Places<'_>, tokens: &[Token], unrecognized: &[Unrecognized]) -> Vec<Issue> {
+    let told = unrecognized.iter().map(|(start, end)| {
+        let what = text[*start as usize..*end as usize].replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
+        Problem { at: Some(*start), message: format!("token recognition error at: '{what}'") }
+    });
+    let issue = |problem: Problem| match problem.at {
+        Some(offset) => {
+            let mut at = places.at(offset);
+            // cel-go has no column in an empty text.
+            if text.is_empty() {
+                at.column = -1;
+            }
+            Issue { at, message: format!("Syntax error: {}", problem.message) }
         }
-        issues.push(Issue { at, message: format!("Syntax error: {message}") });
-    }
-    issues
+        None => Issue { at: Location::NONE, message: problem.message },
+    };
+    told.chain(diagnose(text, tokens, unrecognized)).take(MOST_SYNTAX_ERRORS).map(issue).collect()
 }
 
 /// Why there is no tree.
 #[derive(Debug)]
 enum Stop {
-    Syntax(u32, String),
+    /// The text does not follow the grammar; [`diagnose`] says how.
+    Syntax,
     TooDeep(String),
 }
 
@@ -155,15 +154,8 @@ impl Parser<'_> {
     fn expect(&mut self, kind: Kind) -> Parse<Token> {
         match self.accept(kind) {
             Some(token) => Ok(token),
-            None => Err(self.unexpected(&kind.to_string())),
+            None => Err(Stop::Syntax),
         }
-    }
-
-    /// What stands here is not what may stand here.
-    fn unexpected(&self, wanted: &str) -> Stop {
-        let token = self.peek();
-        let what = if token.kind == Kind::End { "<EOF>" } else { token.text(self.text) };
-        Stop::Syntax(token.start, format!("mismatched input '{what}' expecting {wanted}"))
     }
 
     pub(super) fn id(&mut self, offset: u32) -> Id {
@@ -203,33 +195,65 @@ impl Parser<'_> {
         if self.peek_kind() == Kind::End {
             return Ok(tree.expr);
         }
-        let token = self.peek();
-        let what = token.text(self.text);
-        let problem = if self.kind_after(1) == Kind::End { "extraneous" } else { "mismatched" };
-        Err(Stop::Syntax(token.start, format!("{problem} input '{what}' expecting <EOF>")))
+        Err(Stop::Syntax)
     }
 
     fn expr(&mut self) -> Parse<Tree> {
         self.enter(|depth| &mut depth.expr)?;
-        let mut tree = self.logical(operator::OR, Kind::Or)?;
-        if let Some(op) = self.accept(Kind::Question) {
-            let yes = self.logical(operator::OR, Kind::Or)?;
-            self.expect(Kind::Colon)?;
-            let no = self.expr()?;
-            let height = tree.height.max(yes.height).max(no.height);
-            tree = self.operation(op.start, height, operator::CONDITIONAL, vec![tree.expr, yes.expr, no.expr])?;
-        }
+        let tree = self.binary(Level::Or)?;
+        let tree = if self.peek_kind() == Kind::Question { self.conditional(tree)? } else { tree };
         self.depth.expr -= 1;
         Ok(tree)
     }
 
+    fn conditional(&mut self, condition: Tree) -> Parse<Tree> {
+        let op = self.next();
+        let yes = self.binary(Level::Or)?;
+        self.expect(Kind::Colon)?;
+        let no = self.expr()?;
+        let height = condition.height.max(yes.height).max(no.height);
+        self.operation(op.start, height, operator::CONDITIONAL, vec![condition.expr, yes.expr, no.expr])
+    }
+
+    /// Operators from a level on.
+    fn binary(&mut self, from: Level) -> Parse<Tree> {
+        let before = (self.depth.relation, self.depth.calc);
+        self.enter(|depth| &mut depth.relation)?;
+        self.enter(|depth| &mut depth.calc)?;
+        let mut left = self.unary()?;
+        while let Some((level, function)) = binary_operator(self.peek_kind()).filter(|(level, _)| *level >= from) {
+            left = self.operator(left, level, function)?;
+        }
+        (self.depth.relation, self.depth.calc) = before;
+        Ok(left)
+    }
+
+    // What follows an operand is read by functions of its own, here and below: the frames of those that call each other
+    // for every nested expression stay small.
+    fn operator(&mut self, left: Tree, level: Level, function: &str) -> Parse<Tree> {
+        match level {
+            Level::Or => self.logical(left, function, Level::And),
+            Level::And => self.logical(left, function, Level::Relation),
+            Level::Relation => self.infix(left, function, Level::Sum, |depth| &mut depth.relation),
+            Level::Sum => self.infix(left, function, Level::Product, |depth| &mut depth.calc),
+            Level::Product | Level::Unary => self.infix(left, function, Level::Unary, |depth| &mut depth.calc),
+        }
+    }
+
+    fn infix(&mut self, left: Tree, function: &str, right: Level, rule: fn(&mut Depth) -> &mut usize) -> Parse<Tree> {
+        let op = self.next();
+        self.enter(rule)?;
+        let right = self.binary(right)?;
+        self.operation(op.start, left.height.max(right.height), function, vec![left.expr, right.expr])
+    }
+
     /// `a || b || c` and `a && b && c`, which become balanced trees.
-    fn logical(&mut self, function: &'static str, kind: Kind) -> Parse<Tree> {
-        let first = if kind == Kind::Or { self.logical(operator::AND, Kind::And)? } else { self.relation()? };
+    fn logical(&mut self, first: Tree, function: &str, terms_from: Level) -> Parse<Tree> {
+        let kind = self.peek_kind();
         let mut height = first.height;
         let (mut terms, mut ops) = (vec![Some(first.expr)], vec![]);
         while let Some(op) = self.accept(kind) {
-            let term = if kind == Kind::Or { self.logical(operator::AND, Kind::And)? } else { self.relation()? };
+            let term = self.binary(terms_from)?;
             height = height.max(term.height);
             terms.push(Some(term.expr));
             ops.push(op.start);
@@ -238,7 +262,7 @@ impl Parser<'_> {
         Ok(Tree { expr, height })
     }
 
-    fn balanced(&mut self, function: &'static str, terms: &mut [Option<Expr>], ops: &[u32]) -> Expr {
+    fn balanced(&mut self, function: &str, terms: &mut [Option<Expr>], ops: &[u32]) -> Expr {
         let Some(last) = ops.len().checked_sub(1) else {
             return terms[0].take().unwrap_or(Expr { id: 0, kind: Node::Literal(Value::Null) });
         };
@@ -257,70 +281,17 @@ impl Parser<'_> {
         self.above(offset, height, Node::Call(Box::new(Call { function: function.to_owned(), target: None, args })))
     }
 
-    fn relation(&mut self) -> Parse<Tree> {
-        let before = self.depth.relation;
-        self.enter(|depth| &mut depth.relation)?;
-        let mut left = self.sum()?;
-        while let Some(function) = relation_operator(self.peek_kind()) {
-            let op = self.next();
-            self.enter(|depth| &mut depth.relation)?;
-            let inner = self.depth.relation;
-            self.enter(|depth| &mut depth.relation)?;
-            let right = self.sum()?;
-            self.depth.relation = inner;
-            left = self.operation(op.start, left.height.max(right.height), function, vec![left.expr, right.expr])?;
-        }
-        self.depth.relation = before;
-        Ok(left)
-    }
-
-    fn sum(&mut self) -> Parse<Tree> {
-        let before = self.depth.calc;
-        self.enter(|depth| &mut depth.calc)?;
-        let mut left = self.product()?;
-        loop {
-            let function = match self.peek_kind() {
-                Kind::Plus => operator::ADD,
-                Kind::Minus => operator::SUBTRACT,
-                _ => break,
-            };
-            let op = self.next();
-            self.enter(|depth| &mut depth.calc)?;
-            let inner = self.depth.calc;
-            self.enter(|depth| &mut depth.calc)?;
-            let right = self.product()?;
-            self.depth.calc = inner;
-            left = self.operation(op.start, left.height.max(right.height), function, vec![left.expr, right.expr])?;
-        }
-        self.depth.calc = before;
-        Ok(left)
-    }
-
-    fn product(&mut self) -> Parse<Tree> {
-        let before = self.depth.calc;
-        let mut left = self.unary()?;
-        loop {
-            let function = match self.peek_kind() {
-                Kind::Star => operator::MULTIPLY,
-                Kind::Slash => operator::DIVIDE,
-                Kind::Percent => operator::MODULO,
-                _ => break,
-            };
-            let op = self.next();
-            self.enter(|depth| &mut depth.calc)?;
-            let right = self.unary()?;
-            left = self.operation(op.start, left.height.max(right.height), function, vec![left.expr, right.expr])?;
-        }
-        self.depth.calc = before;
-        Ok(left)
-    }
-
     fn unary(&mut self) -> Parse<Tree> {
-        let (kind, function) = match self.peek_kind() {
-            Kind::Exclam => (Kind::Exclam, operator::NOT),
-            Kind::Minus if !matches!(self.kind_after(1), Kind::Int | Kind::Float) => (Kind::Minus, operator::NEGATE),
-            _ => return self.member(),
-        };
+        match self.peek_kind() {
+            Kind::Exclam => self.prefix(Kind::Exclam, operator::NOT),
+            Kind::Minus if !matches!(self.kind_after(1), Kind::Int | Kind::Float) => {
+                self.prefix(Kind::Minus, operator::NEGATE)
+            }
+            _ => self.member(),
+        }
+    }
+
+    fn prefix(&mut self, kind: Kind, function: &str) -> Parse<Tree> {
         let first = self.peek();
         let mut count = 0;
         while self.accept(kind).is_some() {
@@ -340,27 +311,23 @@ impl Parser<'_> {
         let before = self.depth.member;
         self.enter(|depth| &mut depth.member)?;
         let mut tree = self.primary()?;
-        loop {
-            match self.peek_kind() {
-                Kind::Dot => {
-                    self.enter(|depth| &mut depth.member)?;
-                    tree = self.dot(tree)?;
-                }
-                Kind::OpenBracket => {
-                    self.enter(|depth| &mut depth.member)?;
-                    let open = self.next();
-                    let function =
-                        if self.accept(Kind::Question).is_some() { operator::OPTIONAL_INDEX } else { operator::INDEX };
-                    let index = self.expr()?;
-                    self.expect(Kind::CloseBracket)?;
-                    let height = tree.height.max(index.height);
-                    tree = self.operation(open.start, height, function, vec![tree.expr, index.expr])?;
-                }
-                _ => break,
-            }
+        while matches!(self.peek_kind(), Kind::Dot | Kind::OpenBracket) {
+            self.enter(|depth| &mut depth.member)?;
+            tree = if self.peek_kind() == Kind::Dot { self.dot(tree)? } else { self.index(tree)? };
         }
         self.depth.member = before;
         Ok(tree)
+    }
+
+    /// `[index]` and `[?index]`.
+    fn index(&mut self, operand: Tree) -> Parse<Tree> {
+        let open = self.next();
+        let optional = self.accept(Kind::Question).is_some();
+        let function = if optional { operator::OPTIONAL_INDEX } else { operator::INDEX };
+        let index = self.expr()?;
+        self.expect(Kind::CloseBracket)?;
+        let height = operand.height.max(index.height);
+        self.operation(open.start, height, function, vec![operand.expr, index.expr])
     }
 
     /// `.field`, `.?field` and `.method(...)`.
@@ -371,7 +338,7 @@ impl Parser<'_> {
         let field = match name.kind {
             Kind::Identifier => name.text(self.text).to_owned(),
             Kind::Escaped => self.quoted_name(name),
-            _ => return Err(self.no_alternative(dot)),
+            _ => return Err(Stop::Syntax),
         };
         self.next();
         if optional {
@@ -402,19 +369,6 @@ impl Parser<'_> {
             self.issues.push((token.start, "unsupported syntax: '`'".to_owned()));
         }
         token.text(self.text).trim_matches('`').to_owned()
-    }
-
-    fn no_alternative(&self, from: Token) -> Stop {
-        let token = self.peek();
-        if token.kind == Kind::End {
-            return self.unexpected("{'?', IDENTIFIER, ESC_IDENTIFIER}");
-        }
-        let what = self.text.get(from.start as usize..token.end as usize).unwrap_or_default();
-        // cel-go's own words for a reserved word in the place of a name.
-        if matches!(token.kind, Kind::True | Kind::False | Kind::Null) {
-            return self.unexpected("IDENTIFIER");
-        }
-        Stop::Syntax(token.start, format!("no viable alternative at input '{what}'"))
     }
 
     fn arguments(&mut self) -> Parse<(Vec<Expr>, usize)> {
@@ -487,10 +441,7 @@ impl Parser<'_> {
             }
             Kind::OpenBracket => self.list(),
             Kind::OpenBrace => self.map(),
-            Kind::Dot => {
-                self.next();
-                Err(self.no_alternative(token))
-            }
+            Kind::Dot => Err(Stop::Syntax),
             _ => self.literal(),
         }
     }
@@ -514,7 +465,7 @@ impl Parser<'_> {
             Kind::True => Ok(Value::Bool(true)),
             Kind::False => Ok(Value::Bool(false)),
             Kind::Null => Ok(Value::Null),
-            _ => return Err(self.unexpected(EXPRESSION_START)),
+            _ => return Err(Stop::Syntax),
         };
         self.next();
         match value {
@@ -568,7 +519,7 @@ impl Parser<'_> {
             let name = match token.kind {
                 Kind::Identifier => token.text(self.text).to_owned(),
                 Kind::Escaped => self.quoted_name(token),
-                _ => return Err(self.unexpected("{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}")),
+                _ => return Err(Stop::Syntax),
             };
             self.next();
             let colon = self.expect(Kind::Colon)?;
@@ -613,8 +564,9 @@ impl Parser<'_> {
             let optional = self.accept(Kind::Question).is_some();
             let key = self.expr()?;
             self.expect(Kind::Colon)?;
+            height = height.max(key.height);
             let value = self.expr()?;
-            height = height.max(key.height).max(value.height);
+            height = height.max(value.height);
             entries.push(Entry { key: key.expr, value: value.expr, optional });
             if self.peek_kind() != Kind::Comma || self.kind_after(1) == Kind::CloseBrace {
                 break;
@@ -628,19 +580,33 @@ impl Parser<'_> {
     }
 }
 
-/// What an expression may begin with, as error messages list it.
-const EXPRESSION_START: &str =
-    "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+/// How tightly operators bind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Or,
+    And,
+    Relation,
+    Sum,
+    Product,
+    Unary,
+}
 
-fn relation_operator(kind: Kind) -> Option<&'static str> {
+fn binary_operator(kind: Kind) -> Option<(Level, &'static str)> {
     Some(match kind {
-        Kind::Less => operator::LESS,
-        Kind::LessEquals => operator::LESS_EQUALS,
-        Kind::Greater => operator::GREATER,
-        Kind::GreaterEquals => operator::GREATER_EQUALS,
-        Kind::Equals => operator::EQUALS,
-        Kind::NotEquals => operator::NOT_EQUALS,
-        Kind::In => operator::IN,
+        Kind::Or => (Level::Or, operator::OR),
+        Kind::And => (Level::And, operator::AND),
+        Kind::Less => (Level::Relation, operator::LESS),
+        Kind::LessEquals => (Level::Relation, operator::LESS_EQUALS),
+        Kind::Greater => (Level::Relation, operator::GREATER),
+        Kind::GreaterEquals => (Level::Relation, operator::GREATER_EQUALS),
+        Kind::Equals => (Level::Relation, operator::EQUALS),
+        Kind::NotEquals => (Level::Relation, operator::NOT_EQUALS),
+        Kind::In => (Level::Relation, operator::IN),
+        Kind::Plus => (Level::Sum, operator::ADD),
+        Kind::Minus => (Level::Sum, operator::SUBTRACT),
+        Kind::Star => (Level::Product, operator::MULTIPLY),
+        Kind::Slash => (Level::Product, operator::DIVIDE),
+        Kind::Percent => (Level::Product, operator::MODULO),
         _ => return None,
     })
 }
