@@ -100,6 +100,18 @@ fn what_does_not_compile_is_shown_with_its_place() {
             "ERROR: <input>:1:1: expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)\n | 1.all(x, true)\n | ^",
         ),
         ("'a'.b", "ERROR: <input>:1:4: type 'string' does not support field selection\n | 'a'.b\n | ...^"),
+        (
+            "'%d'.format(['a'])",
+            "ERROR: <input>:1:14: error during formatting: decimal clause can only be used on integers, was given string\n | '%d'.format(['a'])\n | .............^",
+        ),
+        (
+            "'%d'.format([1, 2])",
+            "ERROR: <input>:1:12: too many arguments supplied to string.format (expected 1, got 2)\n | '%d'.format([1, 2])\n | ...........^",
+        ),
+        (
+            "'%q'.format([1])",
+            "ERROR: <input>:1:12: could not parse formatting clause: unrecognized formatting clause \"q\"\n | '%q'.format([1])\n | ...........^",
+        ),
         ("true && 1", "ERROR: <input>:1:9: expected type 'bool' but found 'int'\n | true && 1\n | ........^"),
         ("for", "ERROR: <input>:1:1: reserved identifier: for\n | for\n | ^"),
         ("99999999999999999999", "ERROR: <input>:1:1: invalid int literal\n | 99999999999999999999\n | ^"),
@@ -211,8 +223,8 @@ fn an_evaluation_ends_when_nobody_wants_it_or_it_costs_too_much() {
 #[test]
 fn patches_are_objects() {
     let env = Env::kubernetes()
-        .with_functions(library::json_patch)
-        .with_types(std::sync::Arc::new(library::JsonPatchTypes))
+        .with_functions(library::mutation)
+        .with_types(std::sync::Arc::new(library::MutationTypes))
         .with_variable("object", Type::Dyn);
     let program = env
         .compile(
@@ -228,4 +240,10 @@ fn patches_are_objects() {
     let error = env.compile("JSONPatch{op: 1, bogus: 2}").expect_err("a bad patch").to_string();
     assert!(error.contains("expected type of field 'op' is 'string' but provided type is 'int'"), "{error}");
     assert!(error.contains("undefined field 'bogus'"), "{error}");
+    let program = env.compile("Object{spec: Object.spec{a: [Object.spec.a{b: 1}], c: Object.d{}}}").expect("an object");
+    let result = program.evaluate(&variables, &mut Budget::new(1_000)).expect("a result");
+    assert_eq!(trireme_cel::to_json(&result), Ok(trireme_schema::value!({"spec": {"a": [{"b": 1}], "c": {}}})));
+    let Value::Struct(root) = &result else { panic!("{result:?}") };
+    let want = "unexpected type name \"Object.d\", expected \"Object.spec.c\", which matches field name path from root Object type";
+    assert_eq!(library::misnamed_objects(root), [want]);
 }

@@ -2,6 +2,7 @@
 
 use super::Checked;
 use crate::env::Env;
+use crate::library::format_text::{self, Part};
 use crate::syntax::ast::{Call, Expr, Id, Node};
 use crate::types::Type;
 use crate::value::Value;
@@ -15,7 +16,10 @@ pub(super) fn problems(env: &Env, checked: &Checked) -> Vec<(Id, String)> {
 
 fn walk(env: &Env, checked: &Checked, expr: &Expr, in_format: bool, found: &mut Vec<(Id, String)>) {
     match &expr.kind {
-        Node::Call(call) => argument(env, call, found),
+        Node::Call(call) => {
+            argument(env, call, found);
+            found.extend(format(checked, expr, call));
+        }
         Node::List(elements) if !in_format => {
             let types = elements.iter().map(|e| (e.value.id, inner(checked.type_of(&e.value), e.optional)));
             // Only the first that differs is told.
@@ -77,5 +81,46 @@ fn argument(env: &Env, call: &Call, found: &mut Vec<(Id, String)>) {
     };
     if !good {
         found.push((*id, format!("invalid {} argument", call.function)));
+    }
+}
+
+/// The values of a format must fit its clauses, if both are written there.
+fn format(checked: &Checked, expr: &Expr, call: &Call) -> Option<(Id, String)> {
+    let (Some(target), "format", [Expr { kind: Node::List(values), .. }]) =
+        (call.target.as_ref(), call.function.as_str(), &*call.args)
+    else {
+        return None;
+    };
+    let text = target.as_text()?;
+    let mut next = 0;
+    for part in format_text::parts(text) {
+        match part {
+            Ok(Part::Text(_)) => {}
+            Ok(Part::Clause(clause, _)) => {
+                let Some(value) = values.get(next) else { return Some((expr.id, format_text::missing(next))) };
+                next += 1;
+                if let Some(problem) = unfit(checked, clause, &value.value) {
+                    return Some(problem);
+                }
+            }
+            Err(error) => return Some((expr.id, error.to_string())),
+        }
+    }
+    (values.len() > next).then(|| {
+        let message = format!("too many arguments supplied to string.format (expected {next}, got {})", values.len());
+        (expr.id, message)
+    })
+}
+
+/// What is wrong with a value; `%s` also looks into lists and maps.
+fn unfit(checked: &Checked, clause: char, value: &Expr) -> Option<(Id, String)> {
+    if let Some(problem) = format_text::unfit(clause, checked.type_of(value)) {
+        return Some((value.id, problem));
+    }
+    match &value.kind {
+        Node::List(_) | Node::Map(_) if clause == 's' => {
+            value.children().into_iter().find_map(|child| unfit(checked, clause, child))
+        }
+        _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Result, fail, mismatch};
 use crate::error::EvalError;
+use crate::types::Type;
 use crate::value::{List, Map, Value};
 use std::fmt::Write as _;
 
@@ -16,30 +17,113 @@ pub(super) fn format<'a>(args: &[Value<'a>]) -> Result<'a> {
     let [Value::String(format), Value::List(values)] = args else { return mismatch() };
     let mut out = String::new();
     let mut next = 0;
-    let mut rest: &str = format;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if rest.is_empty() {
-            return fail("unexpected end of string");
+    for part in parts(format) {
+        match part? {
+            Part::Text(text) => out.push_str(text),
+            Part::Clause(clause, precision) => {
+                let Some(value) = values.get(next) else { return fail(missing(next)) };
+                next += 1;
+                out.push_str(&render(&value?, clause, precision).map_err(|error| wrapped(&error))?);
+            }
         }
-        if let Some(after) = rest.strip_prefix('%') {
-            out.push('%');
-            rest = after;
-            continue;
+        if super::too_large(out.len()) {
+            return Err(EvalError::OverBudget);
         }
-        let Some(value) = values.get(next) else { return fail(format!("index {next} out of range")) };
-        next += 1;
-        let (precision, clause, after) = clause(rest)?;
-        out.push_str(&render(&value?, clause, precision).map_err(|error| wrapped("error during formatting", &error))?);
-        rest = after;
     }
-    out.push_str(rest);
     Ok(Value::text(out))
 }
 
-fn wrapped(what: &str, error: &EvalError) -> EvalError {
-    EvalError::new(format!("{what}: {error}"))
+/// A part of a format.
+pub(crate) enum Part<'a> {
+    /// As it is.
+    Text(&'a str),
+    /// `%f`, and the digits after the point.
+    Clause(char, Option<usize>),
+}
+
+/// There are fewer values than clauses.
+pub(crate) fn missing(index: usize) -> String {
+    format!("index {index} out of range")
+}
+
+/// What a format consists of; ends after an error.
+pub(crate) fn parts(format: &str) -> impl Iterator<Item = std::result::Result<Part<'_>, EvalError>> {
+    let mut rest = Some(format);
+    std::iter::from_fn(move || {
+        let text = rest.filter(|text| !text.is_empty())?;
+        let (part, after) = match text.find('%') {
+            Some(0) => match part(&text[1..]) {
+                Ok((part, after)) => (Ok(part), Some(after)),
+                Err(error) => (Err(error), None),
+            },
+            end => {
+                let end = end.unwrap_or(text.len());
+                (Ok(Part::Text(&text[..end])), Some(&text[end..]))
+            }
+        };
+        rest = after;
+        Some(part)
+    })
+}
+
+/// What follows a `%`.
+fn part(text: &str) -> std::result::Result<(Part<'_>, &str), EvalError> {
+    if text.is_empty() {
+        return Err(EvalError::new("unexpected end of string"));
+    }
+    if let Some(after) = text.strip_prefix('%') {
+        return Ok((Part::Text("%"), after));
+    }
+    let (precision, clause, after) = clause(text)?;
+    Ok((Part::Clause(clause, precision), after))
+}
+
+fn wrapped(error: &EvalError) -> EvalError {
+    EvalError::new(format!("error during formatting: {error}"))
+}
+
+/// What is wrong with a value of a type for a clause.
+pub(crate) fn unfit(clause: char, t: &Type) -> Option<String> {
+    use Type::{Bool, Bytes, Double, Duration, Int, List, Map, Null, String, Timestamp, Uint};
+    let fits = match clause {
+        _ if t.is_dyn() => true,
+        's' => matches!(
+            t,
+            List(_)
+                | Map(..)
+                | Int
+                | Uint
+                | Double
+                | Bool
+                | String
+                | Timestamp
+                | Bytes
+                | Duration
+                | Type::Type(_)
+                | Null
+        ),
+        'd' | 'o' => matches!(t, Int | Uint),
+        'f' | 'e' => matches!(t, Double | String),
+        'b' => matches!(t, Int | Uint | Bool),
+        _ => matches!(t, Int | Uint | String | Bytes),
+    };
+    (!fits).then(|| wrapped(&wrong(clause, t)).to_string())
+}
+
+fn wrong(clause: char, t: &Type) -> EvalError {
+    let what = match clause {
+        's' => {
+            "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and \
+             timestamps"
+        }
+        'd' => "decimal clause can only be used on integers",
+        'f' => "fixed-point clause can only be used on doubles",
+        'e' => "scientific clause can only be used on doubles",
+        'b' => "only integers and bools can be formatted as binary",
+        'o' => "octal clause can only be used on integers",
+        _ => "only integers, byte buffers, and strings can be formatted as hex",
+    };
+    EvalError::new(format!("{what}, was given {}", t.name()))
 }
 
 fn clause(text: &str) -> std::result::Result<(Option<usize>, char, &str), EvalError> {
@@ -61,31 +145,22 @@ fn clause(text: &str) -> std::result::Result<(Option<usize>, char, &str), EvalEr
 }
 
 fn render(value: &Value<'_>, clause: char, precision: Option<usize>) -> Text {
-    let wrong = |what: &str| Err(EvalError::new(format!("{what}, was given {}", value.type_of().name())));
+    let precision = precision.unwrap_or(PRECISION);
     match (clause, value) {
         ('s', _) => text(value),
         ('d', Value::Int(_) | Value::Uint(_)) => text(value),
-        ('d', _) => wrong("decimal clause can only be used on integers"),
-        ('f', _) => match number(value) {
-            Some(n) => Ok(fixed(n, precision.unwrap_or(PRECISION))),
-            None => wrong("fixed-point clause can only be used on doubles"),
-        },
-        ('e', _) => match number(value) {
-            Some(n) => Ok(scientific(n, precision.unwrap_or(PRECISION))),
-            None => wrong("scientific clause can only be used on doubles"),
-        },
+        ('f', _) => number(value).map(|n| fixed(n, precision)).ok_or_else(|| wrong(clause, &value.type_of())),
+        ('e', _) => number(value).map(|n| scientific(n, precision)).ok_or_else(|| wrong(clause, &value.type_of())),
         ('b', Value::Int(n)) => Ok(signed(*n, format!("{:b}", n.unsigned_abs()))),
         ('b', Value::Uint(n)) => Ok(format!("{n:b}")),
         ('b', Value::Bool(b)) => Ok(if *b { "1" } else { "0" }.to_owned()),
-        ('b', _) => wrong("only integers and bools can be formatted as binary"),
         ('o', Value::Int(n)) => Ok(signed(*n, format!("{:o}", n.unsigned_abs()))),
         ('o', Value::Uint(n)) => Ok(format!("{n:o}")),
-        ('o', _) => wrong("octal clause can only be used on integers"),
-        (_, Value::Int(n)) => Ok(case(clause, signed(*n, format!("{:x}", n.unsigned_abs())))),
-        (_, Value::Uint(n)) => Ok(case(clause, format!("{n:x}"))),
-        (_, Value::String(text)) => Ok(case(clause, hex(text.as_bytes()))),
-        (_, Value::Bytes(bytes)) => Ok(case(clause, hex(bytes))),
-        _ => wrong("only integers, byte buffers, and strings can be formatted as hex"),
+        ('x' | 'X', Value::Int(n)) => Ok(case(clause, signed(*n, format!("{:x}", n.unsigned_abs())))),
+        ('x' | 'X', Value::Uint(n)) => Ok(case(clause, format!("{n:x}"))),
+        ('x' | 'X', Value::String(text)) => Ok(case(clause, hex(text.as_bytes()))),
+        ('x' | 'X', Value::Bytes(bytes)) => Ok(case(clause, hex(bytes))),
+        _ => Err(wrong(clause, &value.type_of())),
     }
 }
 
@@ -180,11 +255,7 @@ fn text(value: &Value<'_>) -> Text {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(EvalError::new("invalid UTF-8 in bytes, cannot convert to string")),
         },
-        Value::Opaque(_) | Value::Struct(_) | Value::Optional(_) => Err(EvalError::new(format!(
-            "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and \
-             timestamps, was given {}",
-            value.type_of().name()
-        ))),
+        Value::Opaque(_) | Value::Struct(_) | Value::Optional(_) => Err(wrong('s', &value.type_of())),
         other => Ok(other.to_string()),
     }
 }

@@ -1,11 +1,10 @@
 //! Text: `contains`, `startsWith`, `endsWith`, `matches`.
 
-use super::{Result, mismatch};
+use super::{Result, compile_pattern, mismatch};
 use crate::decl::Functions;
-use crate::error::EvalError;
 use crate::types::Type;
 use crate::value::Value;
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 pub(super) fn declare(f: &mut Functions) {
     use Type::{Bool, String};
@@ -28,21 +27,6 @@ fn matches<'a>(args: &[Value<'a>]) -> Result<'a> {
         [Value::String(text), Value::String(pattern)] => Ok(Value::Bool(compile_pattern(pattern)?.is_match(text))),
         _ => mismatch(),
     }
-}
-
-/// The largest program that a pattern may become, in bytes; RE2 has a limit of its own.
-const LARGEST_PATTERN: usize = 4 << 20;
-
-/// A pattern in RE2's language.
-///
-/// # Errors
-/// It is none.
-pub(crate) fn compile_pattern(pattern: &str) -> std::result::Result<Regex, EvalError> {
-    RegexBuilder::new(pattern).size_limit(LARGEST_PATTERN).build().map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        EvalError::new(format!("error parsing regexp: {reason}: `{pattern}`"))
-    })
 }
 
 /// A function whose pattern has been compiled before.
