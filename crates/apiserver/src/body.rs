@@ -3,7 +3,6 @@
 use crate::catalogue::Served;
 use crate::custom;
 use crate::media::{self, Form};
-use crate::request::Query;
 use std::collections::HashMap;
 use trireme_schema::{GroupVersion, Status, StructId, Value, builtin, decode, json, proto, yaml};
 
@@ -19,20 +18,17 @@ pub enum FieldValidation {
 }
 
 impl FieldValidation {
-    /// From the query; the default is to warn.
-    ///
-    /// # Errors
-    /// 422 for other values.
-    pub fn read(query: &Query) -> Result<Self, Status> {
-        match query.get("fieldValidation") {
-            "Ignore" => Ok(Self::Ignore),
-            "" | "Warn" => Ok(Self::Warn),
-            "Strict" => Ok(Self::Strict),
+    /// From the query; the default is to warn. What is none of them is added to the errors.
+    pub fn read(text: &str, errors: &mut Vec<trireme_schema::field::Error>) -> Self {
+        match text {
+            "Ignore" => Self::Ignore,
+            "" | "Warn" => Self::Warn,
+            "Strict" => Self::Strict,
             other => {
                 let path = trireme_schema::field::Path::new("fieldValidation");
-                let error =
-                    trireme_schema::field::Error::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
-                Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &[error]))
+                let supported = &["", "Ignore", "Strict", "Warn"];
+                errors.push(trireme_schema::field::Error::not_supported(&path, other, supported));
+                Self::Ignore
             }
         }
     }
@@ -60,7 +56,7 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<Object, Status> {
     let form = media::body_form(content_type)?;
-    let (mut tree, duplicates) = parse(bytes, form, gv, kind, id)?;
+    let (mut tree, duplicates) = parse(bytes, form, gv, kind, id, validation)?;
     check_kind(&mut tree, gv, kind, bytes)?;
     let order = || if form == Form::Json { json::paths(bytes) } else { Vec::new() };
     finish_in_order(tree, duplicates, gv, kind, id, validation, &order)
@@ -73,6 +69,7 @@ fn parse(
     gv: &GroupVersion,
     kind: &str,
     id: StructId,
+    validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     let (mut tree, duplicates) = match form {
         Form::Json => {
@@ -82,7 +79,15 @@ fn parse(
         }
         Form::Yaml => {
             let text = String::from_utf8_lossy(bytes);
-            (yaml::parse(&text).map_err(|e| unrecognized(kind, &e.to_string(), bytes))?, Vec::new())
+            let first = yaml::parse_first(&text).map_err(|e| unrecognized(kind, &e.to_string(), bytes))?;
+            if validation == FieldValidation::Strict && !first.repeated.is_empty() {
+                return Err(Status::bad_request(format!(
+                    "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: yaml: unmarshal errors:\n  {}",
+                    gv.version,
+                    first.repeated.join("\n  ")
+                )));
+            }
+            (first.value, Vec::new())
         }
         Form::Protobuf => {
             let envelope = proto::Envelope::open(bytes).map_err(|e| unrecognized(kind, &e.to_string(), bytes))?;
@@ -215,7 +220,7 @@ pub fn of(served: &Served, bytes: &[u8], content_type: &str, validation: FieldVa
     let gv = &served.resource.gv;
     if let Some(custom) = &served.custom {
         let form = custom::body_form(content_type)?;
-        let (tree, duplicates) = parse(bytes, form, gv, served.kind(), served.id)?;
+        let (tree, duplicates) = parse(bytes, form, gv, served.kind(), served.id, validation)?;
         return custom::of(served, custom, tree, duplicates, validation);
     }
     let mut object = decode(bytes, content_type, gv, served.kind(), served.id, validation)?;
@@ -247,7 +252,8 @@ pub fn undefaulted(served: &Served, tree: Value, validation: FieldValidation) ->
     }
 }
 
-fn default(served: &Served, object: &mut Value) {
+/// Fills in what a built-in kind has when nothing is said.
+pub(crate) fn default(served: &Served, object: &mut Value) {
     crate::defaults::apply(served.id, object);
     if served.kind() == "Secret" && served.group().is_empty() {
         secret_text(object);

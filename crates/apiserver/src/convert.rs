@@ -48,6 +48,28 @@ pub(crate) fn of(gv: &GroupVersion, plural: &str) -> Option<&'static Conversion>
     ALL.iter().find(|c| c.served == [gv.group.as_str(), gv.version.as_str(), plural])
 }
 
+/// The other version in which a resource is served.
+pub(crate) struct Other {
+    /// Its group and version as text.
+    pub version: String,
+    /// Its type.
+    pub id: StructId,
+    /// How the two become each other.
+    pub conversion: &'static Conversion,
+    /// Whether it is this one that is stored.
+    pub is_stored: bool,
+}
+
+/// The other version of a resource, if there is one.
+pub(crate) fn other(served: &Served) -> Option<Other> {
+    let gv = &served.resource.gv;
+    let place = [gv.group.as_str(), gv.version.as_str(), served.plural()];
+    let conversion = ALL.iter().find(|c| c.served == place || c.stored == place)?;
+    let is_stored = conversion.served == place;
+    let gv = version(if is_stored { conversion.stored } else { conversion.served });
+    Some(Other { id: builtin().kind(&gv, conversion.kind)?, version: gv.to_string(), conversion, is_stored })
+}
+
 /// An object in the form that rules and columns are about.
 pub(crate) fn meant<'a>(served: &Served, object: &'a Value) -> Cow<'a, Value> {
     match served.conversion.filter(|c| c.through_stored) {

@@ -1,14 +1,15 @@
 //! Lists: from a snapshot, in pages, as references to stored bytes.
 
 use crate::catalogue::Served;
-use crate::request::Query;
+use crate::options::{self, ListOptions};
 use crate::selection::Selection;
 use crate::server::ApiServer;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use std::sync::Arc;
 use std::time::Duration;
-use trireme_schema::{Cause, Status, Value, json};
+use trireme_schema::{Cause, Details, Status, Value, json};
 use trireme_store::{Record, Snapshot};
 
 /// How long a list waits for a revision that is not there yet.
@@ -24,22 +25,6 @@ pub struct Page {
     pub next: String,
     /// How many there are after this page, where that is known.
     pub remaining: Option<usize>,
-}
-
-/// Reads a resourceVersion; empty is `None`.
-///
-/// # Errors
-/// 400 when it is no number.
-pub fn revision(text: &str) -> Result<Option<i64>, Status> {
-    match text {
-        "" => Ok(None),
-        _ => match text.parse::<u64>() {
-            Ok(n) => Ok(Some(i64::try_from(n).unwrap_or(i64::MAX))),
-            Err(_) => Err(Status::bad_request(format!(
-                "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))),
-        },
-    }
 }
 
 impl ApiServer {
@@ -66,41 +51,40 @@ impl ApiServer {
     /// One page of a list.
     ///
     /// # Errors
-    /// For parameters that do not fit together, revisions that are gone or not there.
-    pub async fn page(
+    /// For revisions that are gone or not there, tokens that are none.
+    pub(crate) async fn page(
         &self,
         served: &Served,
         namespace: &str,
-        query: &Query,
+        options: &ListOptions,
         selection: &Selection,
     ) -> Result<Page, Status> {
-        let limit = match query.get("limit") {
-            "" => 0,
-            text => text
-                .parse::<i64>()
-                .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
-        };
-        let limit = usize::try_from(limit).unwrap_or(0);
-        let asked = revision(query.get("resourceVersion"))?;
-        let rule = query.get("resourceVersionMatch");
-        let token = query.get("continue");
-        check_match(rule, asked, token)?;
+        let invalid = |why: String| Status::bad_request(format!("invalid resource version: {why}"));
+        let asked = options::revision(&options.revision).map_err(invalid)?;
         let topic = self.store.topic(&served.topic);
         let prefix = served.prefix(namespace);
-        let (snapshot, list_revision, after): (Arc<Snapshot>, i64, Option<String>) = if token.is_empty() {
+        let mut limit = options.limit;
+        let (snapshot, list_revision, after): (Arc<Snapshot>, i64, Option<String>) = if options.token.is_empty() {
             let revision = asked.unwrap_or(0);
             self.reach(revision).await?;
             let seen = self.store.revision();
-            if rule == "Exact" {
-                let at = topic.snapshot_at(revision).map_err(|_| too_old(revision))?;
+            if options.rule == "Exact" {
+                let at = topic.snapshot_at(revision).map_err(|_| too_old())?;
                 (at, revision, None)
             } else {
+                // Whatever there is, is given whole (upstream's watch cache does not page).
+                if asked == Some(0) {
+                    limit = 0;
+                }
                 let now = topic.snapshot();
                 let revision = now.revision.max(seen);
                 (now, revision, None)
             }
         } else {
-            let (revision, start) = read_token(token)?;
+            let (revision, start) = read_token(&options.token)?;
+            if asked.is_some_and(|asked| asked != 0) {
+                return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            }
             let after = format!("{prefix}{start}");
             if revision < 0 {
                 (topic.snapshot(), self.store.revision(), Some(after))
@@ -126,45 +110,23 @@ impl ApiServer {
     }
 }
 
-fn check_match(rule: &str, asked: Option<i64>, token: &str) -> Result<(), Status> {
-    let invalid = |value: &str, why: &str| {
-        let error =
-            trireme_schema::field::Error::forbidden(&trireme_schema::field::Path::new("resourceVersionMatch"), why);
-        let _ = value;
-        Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]))
-    };
-    match rule {
-        "" => Ok(()),
-        "Exact" | "NotOlderThan" => match (asked, token.is_empty()) {
-            (_, false) => invalid(rule, "resourceVersionMatch is forbidden when continue is provided"),
-            (None, _) => invalid(rule, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
-            (Some(0), _) if rule == "Exact" => {
-                invalid(rule, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
-            }
-            _ => Ok(()),
-        },
-        other => {
-            let path = trireme_schema::field::Path::new("resourceVersionMatch");
-            let error = trireme_schema::field::Error::not_supported(&path, other, &["Exact", "NotOlderThan", ""]);
-            Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]))
-        }
-    }
+/// 410 for a state that is gone.
+fn too_old() -> Status {
+    Status::expired("The resourceVersion for the provided list is too old.")
 }
 
-/// 410 for a revision whose events are gone.
-pub(crate) fn too_old(revision: i64) -> Status {
-    Status::expired(format!("The resourceVersion for the provided list is too old: {revision}"))
-}
-
+/// 410 for a token whose state is gone, with one by which a client may go on without consistency.
 fn expired(start: &str) -> Status {
     let mut status = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    // The token by which a client may go on without consistency travels in the message's metadata.
-    status.details = None;
-    let _ = start;
+    let next = write_token(LATEST, start);
+    status.details = Some(Box::new(Details { next, ..Details::default() }));
     status
 }
+
+/// In a token: not a state of the past, but whatever is there.
+const LATEST: i64 = -1;
 
 fn write_token(revision: i64, start: &str) -> String {
     let token = format!(
@@ -175,8 +137,14 @@ fn write_token(revision: i64, start: &str) -> String {
 }
 
 fn read_token(token: &str) -> Result<(i64, String), Status> {
-    let bad = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| bad(&e.to_string()))?;
+    let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bytes = LENIENT.decode(token).map_err(|error| {
+        let at = match error {
+            base64::DecodeError::InvalidByte(at, _) => at,
+            _ => token.len().saturating_sub(1),
+        };
+        bad(&format!("illegal base64 data at input byte {at}"))
+    })?;
     let value = json::parse(&bytes).map_err(|e| bad(&e.to_string()))?;
     if value.str_at(&["v"]) != "meta.k8s.io/v1" {
         return Err(bad("server does not recognize this encoded version"));
@@ -192,15 +160,38 @@ fn read_token(token: &str) -> Result<(i64, String), Status> {
     Ok((revision, start.trim_end_matches('\u{0}').to_owned()))
 }
 
+/// As Go decodes: bits after the last byte do not matter.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn an_expired_token_comes_with_one_that_goes_on_from_there() {
+        let status = expired("default/a");
+        let value = status.to_value();
+        let token = value.str_at(&["metadata", "continue"]);
+        assert_eq!(read_token(token).unwrap(), (LATEST, "default/a".to_owned()));
+        assert_eq!((status.code, value.get("details")), (410, None));
+    }
+
+    #[test]
     fn tokens_round_trip_and_bad_ones_are_refused() {
         assert_eq!(read_token(&write_token(7, "default/a")).unwrap(), (7, "default/a".to_owned()));
-        for bad in ["x", "e30", "!!"] {
-            assert_eq!(read_token(bad).unwrap_err().code, 400);
+        for (bad, why) in [
+            ("bogus", "illegal base64 data at input byte 4"),
+            ("a!", "illegal base64 data at input byte 1"),
+            ("e30", "server does not recognize this encoded version"),
+        ] {
+            let status = read_token(bad).unwrap_err();
+            assert_eq!((status.code, status.message.ends_with(why)), (400, true), "{}", status.message);
         }
     }
 }

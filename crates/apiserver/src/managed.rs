@@ -1,253 +1,288 @@
 //! Who owns which field: `metadata.managedFields`, kept at every write, and server-side apply (KEP-555).
 
+mod last_applied;
+mod reset;
+pub(crate) mod scale;
+
 use crate::catalogue::Served;
-use crate::fields::{self, FieldSet};
-use trireme_schema::{Cause, Details, ListKind, Map, Status, Type, Value, time};
+use crate::convert;
+use crate::custom::merging::Described;
+use std::borrow::Cow;
+use std::sync::LazyLock;
+use trireme_merge::{Builtin, Conflict, Failure, Manager, Managers, Operation, Place, Set, Versions};
+use trireme_schema::{Cause, Details, Map, Status, StructId, Value, decode, encode, time};
 
-/// Metadata that nobody owns.
-const UNOWNED: [&str; 11] = [
-    "name",
-    "namespace",
-    "creationTimestamp",
-    "selfLink",
-    "uid",
-    "clusterName",
-    "generation",
-    "managedFields",
-    "resourceVersion",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-];
+/// Who owns the fields of objects that had no owners when they were first applied to.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
-fn own(served: &Served, subresource: &str, set: &mut FieldSet) {
-    for field in ["apiVersion", "kind"] {
-        set.drop_field(field);
+const PATH: [&str; 2] = ["metadata", "managedFields"];
+
+/// A kind, as it is written through one of its (sub)resources.
+pub(crate) struct Kind<'a> {
+    served: &'a Served,
+    subresource: &'a str,
+    ignored: Set,
+    version: String,
+}
+
+impl<'a> Kind<'a> {
+    pub fn new(served: &'a Served, subresource: &'a str) -> Self {
+        let ignored = reset::fields(served.group(), served.kind(), subresource, served.has_subresource("status"));
+        Self { served, subresource, ignored, version: served.resource.gv.to_string() }
     }
-    set.drop_metadata(&UNOWNED);
-    // Who asks for a certificate is written by the server.
-    if served.kind() == "CertificateSigningRequest" {
-        set.drop_field("spec");
+
+    /// An object with the zero values that its JSON has, and without owners.
+    fn tree(&self, object: &Value) -> Value {
+        let mut tree = self.served.tree(object);
+        tree.remove_at(&PATH);
+        tree
     }
-    match subresource {
-        "status" => set.drop_field("spec"),
-        "" if served.has_subresource("status") => set.drop_field("status"),
-        _ => {}
+
+    fn manager(&self, name: &str, operation: Operation) -> Manager {
+        Manager::new(name, operation, &self.version, self.subresource)
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Manager {
-    name: String,
-    operation: String,
-    api_version: String,
-    subresource: String,
-    time: String,
-    set: FieldSet,
+fn tree(id: StructId, object: &Value) -> Value {
+    let mut tree = encode::to_tree(trireme_schema::builtin(), id, object);
+    tree.remove_at(&PATH);
+    tree
 }
 
-fn read(object: &Value) -> Vec<Manager> {
-    let entry = |e: &Value| Manager {
-        name: e.str_at(&["manager"]).to_owned(),
-        operation: e.str_at(&["operation"]).to_owned(),
-        api_version: e.str_at(&["apiVersion"]).to_owned(),
-        subresource: e.str_at(&["subresource"]).to_owned(),
-        time: e.str_at(&["time"]).to_owned(),
-        set: FieldSet::read(e.get("fieldsV1").unwrap_or(&Value::Null)),
-    };
-    object.list_at(&["metadata", "managedFields"]).iter().map(entry).filter(|m| !m.set.is_empty()).collect()
+/// `metadata` that nobody owns, and what says which kind an object is.
+fn unowned() -> &'static Set {
+    static UNOWNED: LazyLock<Set> = LazyLock::new(|| {
+        const METADATA: [&str; 9] = [
+            "name",
+            "namespace",
+            "creationTimestamp",
+            "selfLink",
+            "uid",
+            "clusterName",
+            "generation",
+            "managedFields",
+            "resourceVersion",
+        ];
+        let mut set = Set::of_fields([&["apiVersion"][..], &["kind"], &["metadata"]]);
+        for name in METADATA {
+            set.add(&Set::of_fields([&["metadata", name][..]]));
+        }
+        set
+    });
+    &UNOWNED
 }
 
-fn write(object: &mut Value, mut managers: Vec<Manager>) {
-    managers.retain(|m| !m.set.is_empty());
-    managers.sort_by(|a, b| (&a.operation, &a.time, &a.name).cmp(&(&b.operation, &b.time, &b.name)));
+impl<'a> Versions for Kind<'a> {
+    type Type = Described<'a>;
+
+    fn place(&self, version: &str) -> Option<Place<Described<'a>>> {
+        if let Some(custom) = &self.served.custom {
+            return custom.described(version);
+        }
+        if version == self.version {
+            return Some(Described::builtin(Builtin::of(self.served.id)));
+        }
+        let other = convert::other(self.served).filter(|other| other.version == version)?;
+        Some(Described::builtin(Builtin::of(other.id)))
+    }
+
+    fn convert<'v>(&self, object: &'v Value, from: &str, to: &str) -> Option<Cow<'v, Value>> {
+        if from == to {
+            return Some(Cow::Borrowed(object));
+        }
+        if self.served.custom.is_some() {
+            let mut object = object.clone();
+            object.set_at(&["apiVersion"], to);
+            return Some(Cow::Owned(object));
+        }
+        let other = convert::other(self.served)?;
+        let (source, id) = if to == self.version { (other.id, self.served.id) } else { (self.served.id, other.id) };
+        let object = decode::decode(self.served.schema(), source, object.clone()).ok()?.value;
+        let converted = if (to == self.version) == other.is_stored {
+            other.conversion.to_served(object)
+        } else {
+            other.conversion.to_stored(&object)
+        };
+        Some(Cow::Owned(tree(id, &converted)))
+    }
+
+    fn ignored(&self, _version: &str) -> &Set {
+        &self.ignored
+    }
+
+    fn unowned(&self) -> &Set {
+        unowned()
+    }
+}
+
+fn owners(object: &Value) -> Managers {
+    Managers::read(object.list_at(&PATH)).unwrap_or_default()
+}
+
+fn set_owners(object: &mut Value, managers: &Managers) {
     if managers.is_empty() {
-        object.remove_at(&["metadata", "managedFields"]);
-        return;
+        object.remove_at(&PATH);
+    } else {
+        object.set_at(&PATH, managers.write());
     }
-    let entry = |m: Manager| {
-        let mut map = Map::from_iter([
-            ("manager", m.name),
-            ("operation", m.operation),
-            ("apiVersion", m.api_version),
-            ("fieldsType", "FieldsV1".to_owned()),
-        ]);
-        if !m.time.is_empty() {
-            map.insert("time", m.time);
-        }
-        if !m.subresource.is_empty() {
-            map.insert("subresource", m.subresource);
-        }
-        map.insert("fieldsV1", m.set.write());
-        Value::Object(map)
-    };
-    object.set_at(&["metadata", "managedFields"], Value::Array(managers.into_iter().map(entry).collect()));
 }
 
-fn tree(served: &Served, object: &Value) -> Value {
-    served.tree(object)
+/// Those that a write gives, if it gives any that make sense; otherwise those that are there. A list that is empty, or
+/// holds one empty entry, forgets all.
+fn given_or_live(kind: &Kind<'_>, old: Option<&Value>, new: &Value) -> Managers {
+    let live = || old.map(owners).unwrap_or_default();
+    if !kind.subresource.is_empty() {
+        return live();
+    }
+    match new.at(&PATH).and_then(Value::as_array) {
+        None => live(),
+        Some([]) => Managers::default(),
+        Some([only]) if only.as_object().is_some_and(Map::is_empty) => Managers::default(),
+        Some(given) => match Managers::read(given) {
+            Ok(managers) if !managers.is_empty() => managers,
+            _ => live(),
+        },
+    }
 }
 
 /// Notes what an update (or creation) changed as its manager's. An empty manager notes nothing.
-pub(crate) fn written(served: &Served, subresource: &str, old: Option<&Value>, new: &mut Value, manager: &str) {
+pub(crate) fn written(kind: &Kind<'_>, old: Option<&Value>, new: &mut Value, manager: &str) {
     if manager.is_empty() {
         return;
     }
-    let mut managers = match (old, new.at(&["metadata", "managedFields"])) {
-        // An explicit empty list forgets everything; leaving it out keeps what is known.
-        (Some(_), Some(Value::Array(given))) if given.iter().all(|e| e.as_object().is_none_or(Map::is_empty)) => {
-            Vec::new()
-        }
-        (Some(old), _) => read(old),
-        (None, _) => Vec::new(),
-    };
-    let ty = Type::Struct(served.id);
-    let before = tree(served, old.unwrap_or(&Value::object()));
-    let mut difference = fields::compare(&ty, &before, &tree(served, new));
-    own(served, subresource, &mut difference.changed);
-    own(served, subresource, &mut difference.removed);
-    for other in &mut managers {
-        other.set.subtract(&difference.removed);
-        let mine = other.name == manager && other.operation == "Update" && other.subresource == subresource;
-        if !mine {
-            other.set.subtract(&difference.changed);
-        }
+    let mut managers = given_or_live(kind, old, new);
+    new.remove_at(&PATH);
+    // What has no owners when it is changed was told to have none.
+    if old.is_some() && managers.is_empty() {
+        return;
     }
-    if !difference.changed.is_empty() {
-        let api_version = served.resource.gv.to_string();
-        let same = |m: &&mut Manager| {
-            m.name == manager && m.operation == "Update" && m.subresource == subresource && m.api_version == api_version
-        };
-        match managers.iter_mut().find(same) {
-            Some(entry) => {
-                entry.set.add(&difference.changed);
-                entry.time = time::now();
-            }
-            None => managers.push(Manager {
-                name: manager.to_owned(),
-                operation: "Update".into(),
-                api_version,
-                subresource: subresource.to_owned(),
-                time: time::now(),
-                set: difference.changed,
-            }),
-        }
-    }
-    write(new, managers);
+    let nothing = Value::object();
+    let states = (kind.tree(old.unwrap_or(&nothing)), kind.tree(new));
+    let manager = kind.manager(manager, Operation::Update);
+    trireme_merge::update(kind, (&states.0, &states.1), &kind.version, &mut managers, manager, &time::now());
+    set_owners(new, &managers);
 }
 
-/// Whether two states differ in nothing but the times of their managers.
-pub(crate) fn same_but_for_times(old: &Value, new: &Value) -> bool {
-    let strip = |value: &Value| {
-        let mut value = value.clone();
-        value.remove_at(&["metadata", "managedFields"]);
-        value
-    };
-    let managers =
-        |value: &Value| read(value).into_iter().map(|m| Manager { time: String::new(), ..m }).collect::<Vec<_>>();
-    strip(old) == strip(new) && managers(old) == managers(new)
-}
-
-/// Applies a configuration: merges it, drops what its manager no longer gives, finds who else owns what it changes.
+/// Applies a configuration to an object: merges it, drops what its manager no longer gives, finds who else owns what it
+/// changes. Gives back the object as a tree.
 ///
 /// # Errors
-/// 409 with the conflicts, unless `force`.
+/// 400 and 500 for what cannot be applied, 409 with the conflicts, unless `force`.
 pub(crate) fn apply(
-    served: &Served,
-    subresource: &str,
+    kind: &Kind<'_>,
     live: &Value,
     applied: &Value,
     manager: &str,
     force: bool,
 ) -> Result<Value, Status> {
-    let ty = Type::Struct(served.id);
-    let mut managers = read(live);
-    let mut wanted = fields::of_object(&ty, applied);
-    own(served, subresource, &mut wanted);
-    let live_tree = {
-        let mut tree = tree(served, live);
-        tree.remove_at(&["metadata", "managedFields"]);
-        tree
-    };
-    let mut merged = fields::merge(&ty, &live_tree, applied);
-    let mine = |m: &Manager| m.name == manager && m.operation == "Apply" && m.subresource == subresource;
-    let mut others = FieldSet::default();
-    for other in managers.iter().filter(|m| !mine(m)) {
-        others.add(&other.set);
+    if applied.at(&PATH).is_some_and(|given| !given.is_null()) {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let before: FieldSet = managers.iter().find(|m| mine(m)).map(|m| m.set.clone()).unwrap_or_default();
-    let mut dropped = before.clone();
-    dropped.subtract(&wanted);
-    let mut kept = others.clone();
-    kept.add(&wanted);
-    dropped.prune(Some(&ty), &ListKind::Atomic, &mut merged, &kept);
-
-    let difference = fields::compare(&ty, &live_tree, &merged);
-    let mut changed = difference.changed.clone();
-    own(served, subresource, &mut changed);
-    let changed = changed.common(&wanted);
-    let mut conflicts: Vec<(Manager, FieldSet)> = Vec::new();
-    for other in managers.iter().filter(|m| !mine(m)) {
-        let both = other.set.common(&changed);
-        if !both.is_empty() {
-            conflicts.push((other.clone(), both));
+    let now = time::now();
+    let mut managers = owners(live);
+    let live = kind.tree(live);
+    if managers.is_empty() {
+        let first = kind.manager(BEFORE_FIRST_APPLY, Operation::Update);
+        let nothing = kind.tree(&Value::object());
+        trireme_merge::update(kind, (&nothing, &live), &kind.version, &mut managers, first, &now);
+    }
+    let who = kind.manager(manager, Operation::Apply);
+    let merged = |managers: &mut Managers, force| {
+        trireme_merge::apply(kind, (&live, applied), &kind.version, managers, who.clone(), force, &now)
+    };
+    let before = managers.clone();
+    let result = match merged(&mut managers, force) {
+        Err(Failure::Conflicts(conflicts)) if manager == last_applied::MANAGER => {
+            match last_applied::others(kind, &live, conflicts) {
+                none if none.is_empty() => {
+                    managers = before;
+                    merged(&mut managers, true)
+                }
+                conflicts => Err(Failure::Conflicts(conflicts)),
+            }
         }
-    }
-    if !conflicts.is_empty() && !force {
-        return Err(conflict(&conflicts));
-    }
-    for other in managers.iter_mut().filter(|m| !mine(m)) {
-        other.set.subtract(&changed);
-        other.set.subtract(&difference.removed);
-    }
-    let entry = Manager {
-        name: manager.to_owned(),
-        operation: "Apply".into(),
-        api_version: served.resource.gv.to_string(),
-        subresource: subresource.to_owned(),
-        time: time::now(),
-        set: wanted,
+        other => other,
     };
-    match managers.iter_mut().find(|m| mine(m)) {
-        Some(own) => *own = entry,
-        None => managers.push(entry),
+    let mut new = result.map_err(|failure| refused(failure, applied))?.unwrap_or(live);
+    if manager == last_applied::MANAGER {
+        last_applied::keep(&mut new, applied);
     }
-    write(&mut merged, managers);
-    Ok(merged)
+    set_owners(&mut new, &managers);
+    Ok(new)
 }
 
-fn conflict(conflicts: &[(Manager, FieldSet)]) -> Status {
-    let mut causes = Vec::new();
-    for (manager, set) in conflicts {
-        for path in set.paths() {
-            let mut by = format!("conflict with \"{}\"", manager.name);
-            if !manager.subresource.is_empty() {
-                by.push_str(&format!(" with subresource \"{}\"", manager.subresource));
-            }
-            if manager.operation == "Update" {
-                by.push_str(&format!(" using {}", manager.api_version));
-            }
-            causes.push(Cause { reason: "FieldManagerConflict".into(), message: by, field: path });
-        }
+/// An object as messages about types name it: `namespace/name; group/version, Kind=Kind`.
+fn named(object: &Value) -> String {
+    let place = |name| object.str_at(&["metadata", name]);
+    format!("{}/{}; {}", place("namespace"), place("name"), group_version_kind(object))
+}
+
+/// An object's kind in Go's words.
+pub(crate) fn group_version_kind(object: &Value) -> String {
+    let version = object.str_at(&["apiVersion"]);
+    let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+    format!("{version}, Kind={}", object.str_at(&["kind"]))
+}
+
+fn refused(failure: Failure, applied: &Value) -> Status {
+    // Upstream tells these as errors of its own.
+    let broken = |message: String| Status::failure(500, "", message);
+    match failure {
+        Failure::Applied(why) => broken(format!("failed to create typed patch object ({}): {why}", named(applied))),
+        Failure::Live(why) => broken(format!("failed to create typed live object ({}): {why}", named(applied))),
+        Failure::Conflicts(conflicts) => conflict(&conflicts),
+        Failure::Version(version) => Status::bad_request(format!("no version {version} is served")),
     }
-    let noun = if causes.len() == 1 { "conflict" } else { "conflicts" };
-    let mut by_manager: Vec<(String, Vec<String>)> = Vec::new();
-    for cause in &causes {
-        match by_manager.iter_mut().find(|(m, _)| *m == cause.message) {
-            Some((_, fields)) => fields.push(cause.field.clone()),
-            None => by_manager.push((cause.message.clone(), vec![cause.field.clone()])),
-        }
-    }
-    let text = if let [only] = &causes[..] {
-        format!("{}: {}", only.message, only.field)
-    } else {
-        let parts = by_manager.iter().map(|(by, fields)| {
-            let list: Vec<String> = fields.iter().map(|f| format!("- {f}")).collect();
-            format!("{}:\n{}", by.replacen("conflict", "conflicts", 1), list.join("\n"))
-        });
-        parts.collect::<Vec<_>>().join("\n")
+}
+
+fn conflict(conflicts: &[Conflict]) -> Status {
+    let cause = |conflict: &Conflict| Cause {
+        reason: "FieldManagerConflict".into(),
+        message: format!("conflict with {}", conflict.owner()),
+        field: conflict.shown(),
     };
-    let message = format!("Apply failed with {} {noun}: {text}", causes.len());
+    let message = match conflicts {
+        [only] => format!("Apply failed with 1 conflict: conflict with {}: {}", only.owner(), only.shown()),
+        all => {
+            let mut lines = Vec::new();
+            for (i, conflict) in all.iter().enumerate() {
+                if i == 0 || all[i - 1].manager != conflict.manager {
+                    lines.push(format!("conflicts with {}:", conflict.owner()));
+                }
+                lines.push(format!("- {}", conflict.shown()));
+            }
+            format!("Apply failed with {} conflicts: {}", all.len(), lines.join("\n"))
+        }
+    };
     let mut status = Status::failure(409, "Conflict", message);
+    let causes = conflicts.iter().map(cause).collect();
     status.details = Some(Box::new(Details { causes, ..Details::default() }));
     status
+}
+
+/// Whether two states differ in nothing but the times of their managers.
+pub(crate) fn same_but_for_times(old: &Value, new: &Value) -> bool {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return old == new };
+    let same_metadata = |old: &Value, new: &Value| match (old.as_object(), new.as_object()) {
+        (Some(old), Some(new)) => same_members(old, new, "managedFields", |a, b| untimed(a).eq(untimed(b))),
+        _ => old == new,
+    };
+    same_members(old, new, "metadata", same_metadata)
+}
+
+/// Whether two objects are equal but for one member, which is compared in its own way.
+fn same_members(old: &Map, new: &Map, name: &str, same: impl Fn(&Value, &Value) -> bool) -> bool {
+    old.len() == new.len()
+        && old.iter().zip(new.iter()).all(|((a, before), (b, after))| {
+            a == b && if a.as_str() == name { same(before, after) } else { before == after }
+        })
+}
+
+/// The entries of a list without their times.
+fn untimed(list: &Value) -> impl Iterator<Item = Vec<(&str, &Value)>> {
+    let entries = list.as_array().unwrap_or_default().iter();
+    entries.map(|entry| {
+        let members = entry.as_object().into_iter().flat_map(Map::iter);
+        members.filter(|(name, _)| *name != "time").map(|(name, value)| (name.as_str(), value)).collect()
+    })
 }

@@ -22,8 +22,10 @@ pub enum Shape {
     Object,
     /// A table of cells.
     Table,
-    /// Metadata alone.
+    /// Metadata alone, of one object.
     PartialMetadata,
+    /// Metadata alone, of a list.
+    PartialMetadataList,
 }
 
 /// The answer's form and shape.
@@ -35,55 +37,35 @@ pub struct Wanted {
     pub shape: Shape,
     /// Indented JSON.
     pub pretty: bool,
+    /// The shape in its `v1beta1` version.
+    pub beta: bool,
 }
 
 /// The media types that are understood, as error messages list them.
 pub const SUPPORTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 impl Wanted {
-    /// Reads an Accept header; `None` stands for none that can be served.
-    pub fn negotiate(accept: &str) -> Option<Self> {
-        let mut clauses: Vec<(f32, Self)> = Vec::new();
+    /// Reads an Accept header.
+    ///
+    /// # Errors
+    /// 406 when nothing in it can be served: in the router's words, or in those of who would write the answer.
+    pub fn negotiate(accept: &str) -> Result<Self, Status> {
         let accept = if accept.trim().is_empty() { "*/*" } else { accept };
-        for clause in accept.split(',') {
-            let mut parts = clause.split(';').map(str::trim);
-            let form = match parts.next().unwrap_or_default() {
-                "application/json" | "*/*" | "application/*" => Form::Json,
-                "application/yaml" => Form::Yaml,
-                "application/vnd.kubernetes.protobuf" => Form::Protobuf,
-                _ => continue,
-            };
-            let (mut wanted, mut quality, mut known) = (Self { form, ..Self::default() }, 1.0, true);
-            let (mut kind, mut group, mut version) = ("", "", "");
-            for parameter in parts {
-                match parameter.split_once('=').unwrap_or((parameter, "")) {
-                    ("as", v) => kind = v,
-                    ("g", v) => group = v,
-                    ("v", v) => version = v,
-                    ("q", v) => quality = v.parse().unwrap_or(0.0),
-                    ("pretty", v) => wanted.pretty = v == "1",
-                    ("stream", _) | ("charset", _) => {}
-                    _ => {}
-                }
-            }
-            if !kind.is_empty() {
-                wanted.shape = match (kind, group, version) {
-                    ("Table", "meta.k8s.io", "v1") => Shape::Table,
-                    ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => {
-                        Shape::PartialMetadata
-                    }
-                    _ => {
-                        known = false;
-                        Shape::Object
-                    }
-                };
-            }
-            if known && quality > 0.0 {
-                clauses.push((quality, wanted));
-            }
+        let mut clauses: Vec<Clause<'_>> = accept.split(',').map(Clause::read).collect();
+        if !clauses.iter().any(|clause| clause.media == "*/*" || clause.form().is_some()) {
+            return Err(Status::not_acceptable(SUPPORTED));
         }
-        let best = clauses.iter().map(|(q, _)| *q).fold(0.0, f32::max);
-        clauses.into_iter().find(|(q, _)| *q == best).map(|(_, wanted)| wanted)
+        clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then_with(|| a.wild().cmp(&b.wild())));
+        let refused = || {
+            let message = format!("only the following media types are accepted: {SUPPORTED}");
+            Status::failure(406, "NotAcceptable", message)
+        };
+        clauses.iter().find_map(Clause::wanted).ok_or_else(refused)
+    }
+
+    /// The version of tables and partial metadata.
+    pub fn meta_version(self) -> &'static str {
+        if self.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
     }
 
     /// The Content-Type of an answer.
@@ -93,6 +75,67 @@ impl Wanted {
             Form::Yaml => "application/yaml",
             Form::Protobuf => "application/vnd.kubernetes.protobuf",
         }
+    }
+}
+
+/// One clause of an Accept header.
+struct Clause<'a> {
+    media: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+impl<'a> Clause<'a> {
+    fn read(text: &'a str) -> Self {
+        let mut parts = text.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let parameters: Vec<(&str, &str)> = parts.map(|p| p.split_once('=').unwrap_or((p, ""))).collect();
+        let quality = parameters.iter().find(|(name, _)| *name == "q").map_or(1.0, |(_, q)| q.parse().unwrap_or(1.0));
+        Self { media, parameters, quality }
+    }
+
+    /// Those that name a type come before those that take any.
+    fn wild(&self) -> u8 {
+        u8::from(self.media.starts_with('*')) * 2 + u8::from(self.media.ends_with('*'))
+    }
+
+    fn form(&self) -> Option<Form> {
+        match self.media {
+            "application/json" => Some(Form::Json),
+            "application/yaml" => Some(Form::Yaml),
+            "application/vnd.kubernetes.protobuf" => Some(Form::Protobuf),
+            _ => None,
+        }
+    }
+
+    fn parameter(&self, name: &str) -> &str {
+        self.parameters.iter().rev().find(|(have, _)| *have == name).map_or("", |(_, value)| value)
+    }
+
+    /// What the clause asks for; `None` when that cannot be served.
+    fn wanted(&self) -> Option<Wanted> {
+        let form = match self.media {
+            "*/*" | "application/*" => Form::Json,
+            _ => self.form()?,
+        };
+        let mut wanted = Wanted { form, pretty: self.parameter("pretty") == "1", ..Wanted::default() };
+        let transforms = ["as", "g", "v"].iter().any(|name| self.parameters.iter().any(|(have, _)| have == name));
+        if transforms {
+            let version = (self.parameter("g"), self.parameter("v"));
+            wanted.beta = match version {
+                ("meta.k8s.io", "v1") => false,
+                ("meta.k8s.io", "v1beta1") => true,
+                _ => return None,
+            };
+            wanted.shape = match self.parameter("as") {
+                // Tables have no protobuf form.
+                "Table" if form != Form::Protobuf => Shape::Table,
+                "PartialObjectMetadata" => Shape::PartialMetadata,
+                "PartialObjectMetadataList" => Shape::PartialMetadataList,
+                _ => return None,
+            };
+        }
+        Some(wanted)
     }
 }
 
@@ -119,6 +162,16 @@ mod tests {
         assert_eq!(Wanted::negotiate(accept).unwrap().shape, Shape::Table);
         assert_eq!(Wanted::negotiate("application/vnd.kubernetes.protobuf, */*").unwrap().form, Form::Protobuf);
         assert_eq!(Wanted::negotiate("application/json;q=0.5,application/yaml").unwrap().form, Form::Yaml);
-        assert_eq!(Wanted::negotiate("text/html"), None);
+        for (accept, why) in [
+            ("text/html", "406: Not Acceptable"),
+            ("application/*", "406: Not Acceptable"),
+            ("application/json;as=Table;g=meta.k8s.io;v=v9", "only the following media types"),
+            ("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", "only the following media types"),
+        ] {
+            let status = Wanted::negotiate(accept).unwrap_err();
+            assert_eq!((status.code, status.message.starts_with(why)), (406, true), "{accept}");
+        }
+        let beta = Wanted::negotiate("application/json;as=PartialObjectMetadata;v=v1beta1;g=meta.k8s.io").unwrap();
+        assert_eq!(beta.meta_version(), "meta.k8s.io/v1beta1");
     }
 }

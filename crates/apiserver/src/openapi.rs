@@ -110,7 +110,7 @@ impl Dialect {
                     map.insert("x-kubernetes-list-map-keys", keys.clone());
                 }
             }
-        } else if field.atomic {
+        } else if field.atomic == Some(true) {
             map.insert("x-kubernetes-map-type", "atomic");
         }
         let strategies: Vec<&str> = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")]

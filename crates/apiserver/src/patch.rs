@@ -1,9 +1,13 @@
 //! Patches: JSON Patch, merge patch, strategic merge patch. Server-side apply is in [`crate::managed`].
 
 mod json_patch;
+mod restore;
 mod strategic;
+mod text;
 
-use trireme_schema::{Status, StructId, Value, json, yaml};
+use crate::body::{self, FieldValidation, Object};
+use crate::catalogue::Served;
+use trireme_schema::{GroupVersion, Status, StructId, Value, builtin, decode, field, json, yaml};
 
 /// The kinds of patch, by content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,35 +47,165 @@ impl Kind {
     }
 }
 
-/// Reads a patch.
-///
-/// # Errors
-/// 400.
-pub fn parse(kind: Kind, bytes: &[u8]) -> Result<Value, Status> {
-    if kind == Kind::Apply {
-        let text = String::from_utf8_lossy(bytes);
-        return yaml::parse(&text).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")));
-    }
-    json::parse(bytes).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
+/// A patch as it came, with what is to be done about fields that are not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Patch<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its text.
+    pub bytes: &'a [u8],
+    /// What becomes of unknown and repeated fields.
+    pub validation: FieldValidation,
 }
 
-/// Applies a patch to an object's JSON tree.
-///
-/// # Errors
-/// 400 or 422 in upstream's words.
-pub fn apply(kind: Kind, patch: &Value, tree: Value, id: StructId) -> Result<Value, Status> {
-    match kind {
-        Kind::Json => json_patch::apply(patch, tree),
-        Kind::Merge => {
-            if patch.as_object().is_none() {
-                return Err(Status::bad_request(
-                    "json: cannot unmarshal patch into Go value of type map[string]interface {}",
-                ));
+/// A tree that a patch made, with what the client is to hear of the patch.
+#[derive(Debug)]
+pub struct Patched {
+    tree: Value,
+    notes: Vec<String>,
+    /// The value as the errors of its kind of patch show it.
+    shown: String,
+}
+
+impl Patch<'_> {
+    /// Applies the patch to an object's JSON tree.
+    ///
+    /// # Errors
+    /// 400, 413, 422 or 500 in upstream's words.
+    pub fn apply(&self, tree: Value, id: StructId) -> Result<Patched, Status> {
+        let bad = |why: String| Status::bad_request(why);
+        let ignores = self.validation == FieldValidation::Ignore;
+        let decoding = if self.kind == Kind::Strategic || ignores { "" } else { "error decoding patch: " };
+        let parsed =
+            json::parse_noting_duplicates(self.bytes).map_err(|e| match self.kind {
+                Kind::Merge if ignores => bad("Invalid JSON Patch".into()),
+                _ => bad(format!("{decoding}{e}")),
+            })?;
+        let patch = parsed.value;
+        let mut notes: Vec<String> = parsed.duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+        let object = |found: &Value| {
+            let found = found.json_type();
+            bad(format!("{decoding}json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
+        };
+        match self.kind {
+            Kind::Json => {
+                notes = json_patch::unknown(&patch);
+                let touched = text::of_pointers(&patch);
+                let tree = json_patch::apply(&patch, tree, decoding)?;
+                Ok(Patched { shown: text::written(&tree, id, &touched), tree, notes })
             }
-            Ok(merge(tree, patch))
+            Kind::Merge if patch.is_null() || (ignores && patch.as_object().is_none()) => {
+                Err(bad("Invalid JSON Patch".into()))
+            }
+            Kind::Merge | Kind::Strategic if patch.as_object().is_none() && !patch.is_null() => Err(object(&patch)),
+            Kind::Merge => {
+                let tree = merge(tree, &patch);
+                Ok(Patched { shown: text::written(&tree, id, &text::of_members(&patch)), tree, notes })
+            }
+            Kind::Strategic => {
+                let tree = strategic::apply(&patch, tree, id)?;
+                Ok(Patched { shown: text::go_map(&patch), tree, notes })
+            }
+            Kind::Apply => Err(Status::internal("server-side apply is no patch of this kind")),
         }
-        Kind::Strategic => strategic::apply(patch, tree, id),
-        Kind::Apply => Err(Status::internal("server-side apply is no patch of this kind")),
+    }
+
+    /// What a patch made, as an object of a resource with its defaults.
+    ///
+    /// # Errors
+    /// 422 when it is none of its kind.
+    pub fn object(&self, patched: Patched, served: &Served) -> Result<Object, Status> {
+        if served.custom.is_some() {
+            let mut object = body::object(served, patched.tree, self.validation)?;
+            if self.validation == FieldValidation::Warn {
+                object.warnings.splice(0..0, patched.notes);
+            }
+            return Ok(object);
+        }
+        let mut object = self.finish(patched, &served.resource.gv, served.kind(), served.id)?;
+        body::default(served, &mut object.value);
+        Ok(object)
+    }
+
+    /// What a patch made, as an object of a type.
+    ///
+    /// # Errors
+    /// 422 when it is none of its kind.
+    pub fn finish(&self, patched: Patched, gv: &GroupVersion, kind: &str, id: StructId) -> Result<Object, Status> {
+        let Patched { mut tree, mut notes, shown } = patched;
+        let refused = |why: String| {
+            let error = field::Error::invalid(&field::Path::new("patch"), shown.as_str(), why);
+            Status::invalid("", "", "", &[error])
+        };
+        if self.kind == Kind::Strategic {
+            restore::check(&tree, id).map_err(refused)?;
+            restore::fit(&mut tree, id);
+        } else {
+            self.check_kind(&tree, gv, kind).map_err(refused)?;
+        }
+        let decoded = decode::decode(builtin(), id, tree).map_err(|e| refused(e.to_string()))?;
+        notes.extend(decoded.unknown.iter().map(|path| format!("unknown field {path:?}")));
+        match self.validation {
+            FieldValidation::Strict if !notes.is_empty() => {
+                Err(refused(format!("strict decoding error: {}", notes.join(", "))))
+            }
+            FieldValidation::Warn => Ok(Object { value: decoded.value, warnings: notes }),
+            _ => Ok(Object { value: decoded.value, warnings: Vec::new() }),
+        }
+    }
+
+    /// A patch may not make another kind of an object.
+    fn check_kind(&self, tree: &Value, gv: &GroupVersion, kind: &str) -> Result<(), String> {
+        let (version, given) = (tree.str_at(&["apiVersion"]), tree.str_at(&["kind"]));
+        if given.is_empty() || (given == kind && version == gv.to_string()) {
+            return Ok(());
+        }
+        let schema = builtin();
+        let given_gv = GroupVersion::parse(version);
+        let Some(id) = schema.kinds().find(|(gv, _)| **gv == given_gv).and_then(|(_, kinds)| kinds.get(given)) else {
+            // The place is where upstream makes its scheme.
+            return Err(format!(
+                "no kind {given:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            ));
+        };
+        decode::decode(schema, *id, tree.clone()).map_err(|e| e.to_string())?;
+        let package = |group: &str| {
+            let first = group.split('.').next().unwrap_or_default();
+            if first.is_empty() { "core".to_owned() } else { first.to_owned() }
+        };
+        Err(format!(
+            "converting ({}.{given}) to ({}.{kind}): unknown conversion",
+            given_gv.version,
+            package(&gv.group)
+        ))
+    }
+
+    /// The configuration that is to be applied, with warnings.
+    ///
+    /// # Errors
+    /// 400 for what is no YAML, or, when that is asked for, for repeated keys.
+    pub fn configuration(&self) -> Result<(Value, Vec<String>), Status> {
+        let decoding = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+        let text = String::from_utf8_lossy(self.bytes);
+        let first = yaml::parse_first(&text).map_err(|e| decoding(format!("error converting YAML to JSON: {e}")))?;
+        let applied = match first.value {
+            Value::Null => Value::object(),
+            object @ Value::Object(_) => object,
+            other => {
+                let found = other.json_type();
+                return Err(decoding(format!(
+                    "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+                )));
+            }
+        };
+        match self.validation {
+            FieldValidation::Strict if !first.repeated.is_empty() => Err(Status::bad_request(format!(
+                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+                first.repeated.join("\n  ")
+            ))),
+            FieldValidation::Warn => Ok((applied, first.repeated)),
+            _ => Ok((applied, Vec::new())),
+        }
     }
 }
 

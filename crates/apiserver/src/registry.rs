@@ -80,6 +80,9 @@ pub struct Deleted {
     pub uid: String,
 }
 
+/// How many names are made up for an object before its client has to try again.
+const GENERATED_NAMES: usize = 8;
+
 /// How often a change is tried again when somebody else was faster.
 const ATTEMPTS: usize = 16;
 
@@ -150,6 +153,41 @@ impl Target {
         Err(Status::invalid(served.group(), served.kind(), name, &errors))
     }
 
+    /// Refuses what names an object by its UID, when that is not the one that is there (which may be none).
+    ///
+    /// # Errors
+    /// 409.
+    pub(crate) fn check_uid(&self, given: &Value, old: Option<&Value>, dry_run: bool) -> Result<(), Status> {
+        let uid = given.str_at(&["metadata", "uid"]);
+        let conflict = |why: String| Err(Status::conflict(self.group(), self.served.plural(), &self.name, &why));
+        match old.map(|old| old.str_at(&["metadata", "uid"])) {
+            _ if uid.is_empty() => Ok(()),
+            None => conflict(format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            )),
+            Some(found) if found != uid => conflict(format!(
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}",
+                self.storage_key(dry_run)
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// 409 for a new object whose name another has.
+    fn taken(&self, object: &Value, current: Option<&Record>) -> Status {
+        let mut status = Status::already_exists(self.group(), self.served.plural(), object.str_at(&["metadata", "name"]));
+        if current.is_some_and(|c| self.served.read(&c.value).at(&["metadata", "deletionTimestamp"]).is_some()) {
+            status.message.insert_str(0, "object is being deleted: ");
+        }
+        if !object.str_at(&["metadata", "generateName"]).is_empty() {
+            status.message.push_str(", the server was not able to generate a unique name for the object");
+            if let Some(details) = &mut status.details {
+                details.retry_after_seconds = 1;
+            }
+        }
+        status
+    }
+
     fn modified(&self) -> Status {
         Status::modified(self.group(), self.served.plural(), &self.name)
     }
@@ -216,11 +254,26 @@ impl ApiServer {
     ///
     /// # Errors
     /// What admission, validation or the store refuse.
-    pub async fn create(&self, target: &Target, mut object: Value, options: &WriteOptions) -> Result<Written, Status> {
+    pub async fn create(&self, target: &Target, object: Value, options: &WriteOptions) -> Result<Written, Status> {
+        let generates = object.str_at(&["metadata", "name"]).is_empty() && object.at(&["metadata", "generateName"]).is_some();
+        if generates {
+            // Names that are made up may meet; another one is tried then.
+            for _ in 1..GENERATED_NAMES {
+                match self.create_once(target, object.clone(), options).await {
+                    Err(status) if status.reason == "AlreadyExists" => {}
+                    other => return other,
+                }
+            }
+        }
+        self.create_once(target, object, options).await
+    }
+
+    async fn create_once(&self, target: &Target, mut object: Value, options: &WriteOptions) -> Result<Written, Status> {
         let served = &target.served;
         self.check_place(target, &mut object)?;
         // What admission and the kind itself fill in is nobody's.
-        managed::written(served, &target.subresource, None, &mut object, &options.field_manager);
+        let kind = managed::Kind::new(served, &target.subresource);
+        managed::written(&kind, None, &mut object, &options.field_manager);
         decode::forget_empty(served.schema(), served.id, &mut object);
         strategy::name_generated(served, &mut object);
         let mut attributes = Attributes::new(self, target, Operation::Create).dry_run(options.dry_run);
@@ -237,8 +290,8 @@ impl ApiServer {
             admission::validate(&attributes, &object, None).await?;
             let template = self.template(served, &mut object);
             if options.dry_run {
-                if self.store.get(&key).is_some() {
-                    return Err(Status::already_exists(target.group(), served.plural(), &name));
+                if let Some(current) = self.store.get(&key) {
+                    return Err(target.taken(&object, Some(&current)));
                 }
                 object.remove_at(&["metadata", "resourceVersion"]);
                 return Ok(Written { bytes: served.write(&object).into(), created: true });
@@ -247,13 +300,15 @@ impl ApiServer {
             let txn = if served.kind() == "Event" { txn.expiring(self.event_expiry()) } else { txn };
             match self.store.commit(attributes.with_riders(txn)).await {
                 Ok(done) => return Ok(Written { bytes: self.written(served, &done.records), created: true }),
-                Err(CommitError::Conflict { key: other, .. }) if other == key => break,
+                Err(CommitError::Conflict { key: other, current }) if other == key => {
+                    return Err(target.taken(&object, current.as_deref()));
+                }
                 // What went with it has changed: a quota.
                 Err(CommitError::Conflict { key: other, current }) => self.lost(&other, &mut line, current).await,
                 Err(error) => return Err(refused(error)),
             }
         }
-        Err(Status::already_exists(target.group(), served.plural(), &name))
+        Err(target.modified())
     }
 
     /// Checks that the object belongs where it is put, and fills in its namespace.
@@ -272,7 +327,13 @@ impl ApiServer {
             return Err(Status::bad_request("namespace may not be set on a cluster-scoped object"));
         }
         let name = object.str_at(&["metadata", "name"]);
-        if !target.name.is_empty() && !name.is_empty() && name != target.name {
+        if !target.name.is_empty() && name.is_empty() {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                target.name
+            )));
+        }
+        if !target.name.is_empty() && name != target.name {
             return Err(Status::bad_request(format!(
                 "the name of the object ({name}) does not match the name on the URL ({})",
                 target.name
@@ -289,6 +350,7 @@ impl ApiServer {
         let served = &target.served;
         let key = served.key(&target.namespace, &target.name);
         let mut line = None;
+        let kind = managed::Kind::new(served, &target.subresource);
         for _ in 0..ATTEMPTS {
             let record = self.store.get(&key).ok_or_else(|| target.not_found())?;
             let old = self.old_value(served, &record);
@@ -298,16 +360,7 @@ impl ApiServer {
                 return Err(target.modified());
             }
             self.check_place(target, &mut new)?;
-            let uid = new.str_at(&["metadata", "uid"]).to_owned();
-            if !uid.is_empty() && uid != old.str_at(&["metadata", "uid"]) {
-                let why = format!(
-                    "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                    target.storage_key(options.dry_run),
-                    old.str_at(&["metadata", "uid"])
-                );
-                return Err(Status::conflict(target.group(), served.plural(), &target.name, &why));
-            }
-            managed::written(served, &target.subresource, Some(&old), &mut new, &options.field_manager);
+            managed::written(&kind, Some(&old), &mut new, &options.field_manager);
             decode::forget_empty(served.schema(), served.id, &mut new);
             before_update(&old, &mut new);
             let mut attributes = Attributes::new(self, target, Operation::Update).dry_run(options.dry_run);
@@ -339,6 +392,11 @@ impl ApiServer {
             // Nobody waits in line for his retry while he keeps others from counting.
             drop(turn);
             match committed {
+                // What went with this write is shown at the revision that it had.
+                Ok(_) if gone => {
+                    new.set_at(&["metadata", "resourceVersion"], record.mod_revision.to_string());
+                    return Ok(Written { bytes: served.write(&new).into(), created: false });
+                }
                 Ok(done) => {
                     return Ok(Written { bytes: self.written(served, &done.records), created: false });
                 }
@@ -398,15 +456,15 @@ impl ApiServer {
             let old = self.old_value(served, &record);
             let uid = old.str_at(&["metadata", "uid"]).to_owned();
             let version = record.mod_revision.to_string();
-            let conflict = |why: String| Status::conflict(target.group(), served.plural(), &target.name, &why);
+            let conflict = |why: String| Status::conflict(target.group(), served.kind(), &target.name, &why);
             if let Some(want) = options.uid.as_ref().filter(|want| **want != uid) {
                 return Err(conflict(format!(
-                    "Precondition failed: UID in precondition: {want}, UID in object meta: {uid}"
+                    "the UID in the precondition ({want}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
                 )));
             }
             if let Some(want) = options.resource_version.as_ref().filter(|want| **want != version) {
                 return Err(conflict(format!(
-                    "Precondition failed: ResourceVersion in precondition: {want}, ResourceVersion in object meta: {version}"
+                    "the ResourceVersion in the precondition ({want}) does not match the ResourceVersion in record ({version}). The object might have been modified"
                 )));
             }
             let attributes = Attributes::new(self, target, Operation::Delete).dry_run(options.dry_run);
@@ -450,24 +508,22 @@ fn before_create(served: &Served, object: &mut Value) {
     object.set_at(&["kind"], served.kind());
 }
 
-/// Keeps what an update cannot change, as far as it may leave it out.
+/// Keeps what an update cannot change; validation refuses what is given all the same and differs.
 fn before_update(old: &Value, new: &mut Value) {
-    for name in ["uid", "creationTimestamp", "generation", "selfLink", "generateName"] {
+    for name in ["creationTimestamp", "generation", "selfLink"] {
         match old.at(&["metadata", name]) {
             Some(value) => new.set_at(&["metadata", name], value.clone()),
             None => drop(new.remove_at(&["metadata", name])),
         }
     }
-    // Only a deletion sets these; validation refuses other values.
-    if let Some(since) = old.at(&["metadata", "deletionTimestamp"]) {
-        new.set_at(&["metadata", "deletionTimestamp"], since.clone());
+    if let Some(time) = old.at(&["metadata", "deletionTimestamp"]) {
+        new.set_at(&["metadata", "deletionTimestamp"], time.clone());
     }
-    if let (Some(grace), None) =
-        (old.at(&["metadata", "deletionGracePeriodSeconds"]), new.at(&["metadata", "deletionGracePeriodSeconds"]))
-    {
-        new.set_at(&["metadata", "deletionGracePeriodSeconds"], grace.clone());
+    for name in ["uid", "deletionGracePeriodSeconds"] {
+        if let (Some(value), None) = (old.at(&["metadata", name]), new.at(&["metadata", name])) {
+            new.set_at(&["metadata", name], value.clone());
+        }
     }
-    new.set_at(&["metadata", "name"], old.str_at(&["metadata", "name"]));
     new.set_at(&["apiVersion"], old.str_at(&["apiVersion"]));
     new.set_at(&["kind"], old.str_at(&["kind"]));
 }
@@ -487,7 +543,11 @@ fn mark_deleted(served: &Served, object: &mut Value, options: &DeleteOptions) ->
     let mut grace = 0;
     if served.kind() == "Pod" {
         let own = object.int_at(&["spec", "terminationGracePeriodSeconds"]).unwrap_or(30);
-        grace = options.grace_period_seconds.unwrap_or(own).max(0);
+        grace = match options.grace_period_seconds.unwrap_or(own) {
+            // A pod that may take no time at all still gets a second.
+            ..0 => 1,
+            seconds => seconds,
+        };
         let phase = object.str_at(&["status", "phase"]);
         if object.str_at(&["spec", "nodeName"]).is_empty() || matches!(phase, "Failed" | "Succeeded") {
             grace = 0;
@@ -539,7 +599,8 @@ fn mark_deleted(served: &Served, object: &mut Value, options: &DeleteOptions) ->
         let namespace = served.kind() == "Namespace" && !object.list_at(&["spec", "finalizers"]).is_empty();
         return wanted.is_empty() && left == 0 && !namespace;
     }
-    if held {
+    // A pod says when it went even if it goes at once.
+    if held || served.kind() == "Pod" {
         object.set_at(&["metadata", "deletionTimestamp"], time::seconds(until));
         if served.kind() != "Namespace" {
             object.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);

@@ -3,15 +3,15 @@
 use crate::admission::{self, Attributes, Operation};
 use crate::answer::{self, Body};
 use crate::binary;
-use crate::body::{self, FieldValidation};
+use crate::body;
 use crate::catalogue::Served;
 use crate::custom;
-use crate::list::{self, Page};
-use crate::managed;
+use crate::list::Page;
+use crate::options::{self, ListOptions};
 use crate::media::{Form, Shape, Wanted};
 use crate::notes::Notes;
-use crate::patch;
-use crate::registry::{DeleteOptions, Target, WriteOptions, Written};
+use crate::patching;
+use crate::registry::{DeleteOptions, Target};
 use crate::request::{Query, RequestInfo};
 use crate::selection::Selection;
 use crate::server::{ApiServer, Incoming, header_text};
@@ -118,7 +118,7 @@ async fn perform(
     }
     match info.verb.as_str() {
         "get" => {
-            let asked = list::revision(query.get("resourceVersion"))?;
+            let asked = options::known_revision(query.get("resourceVersion"))?;
             server.reach(asked.unwrap_or(0)).await?;
             let record = server.record(&target)?;
             show(server, &target, 200, server.present(served, &record), query, wanted)
@@ -131,25 +131,24 @@ async fn perform(
         "create" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
-            let validation = FieldValidation::read(query)?;
+            let (options, validation) = options::write(query, &headers, "CreateOptions")?;
             let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
             warnings.add(object.warnings);
             let mut target = target;
             target.name = String::new();
-            let options = write_options(query, &headers)?;
             let written = server.create(&target, object.value, &options).await?;
             show(server, &target, 201, written.bytes, query, wanted)
         }
         "update" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
-            let validation = FieldValidation::read(query)?;
+            let (options, validation) = options::write(query, &headers, "UpdateOptions")?;
             let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
             warnings.add(object.warnings);
-            let options = write_options(query, &headers)?;
             let value = object.value;
-            let change = |_: &Value| {
+            let change = |old: &Value| {
                 strategy::versioned(&target, &value)?;
+                target.check_uid(&value, Some(old), options.dry_run)?;
                 Ok(value.clone())
             };
             let written = match server.update(&target, &change, &options).await {
@@ -164,13 +163,13 @@ async fn perform(
         "patch" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
-            let written = patched(server, &target, &bytes, &headers, query).await?;
+            let written = patching::patched(server, &target, &bytes, &headers, query).await?;
             show(server, &target, if written.created { 201 } else { 200 }, written.bytes, query, wanted)
         }
         "delete" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
-            let options = delete_options(&bytes, &headers, query)?;
+            let options = options::delete(query, &headers, &bytes)?;
             warnings.add(strategy::deletion_warning(served, &options));
             let deleted = server.delete(&target, &options).await?;
             if deleted.gone && !returns_object(served) {
@@ -181,7 +180,7 @@ async fn perform(
         "deletecollection" => {
             let headers = request.headers().clone();
             let bytes = request.into_body().read().await?;
-            let options = delete_options(&bytes, &headers, query)?;
+            let options = options::delete(query, &headers, &bytes)?;
             delete_all(server, &target, &options, query, wanted).await
         }
         _ => Err(Status::no_such_path()),
@@ -225,172 +224,6 @@ fn gone(target: &Target, uid: &str) -> Status {
     status
 }
 
-/// The options of a write, from the query.
-pub(crate) fn write_options(query: &Query, headers: &HeaderMap) -> Result<WriteOptions, Status> {
-    let dry_run = dry_run(query.all("dryRun"))?;
-    let field_manager = match query.get("fieldManager") {
-        "" => agent(headers),
-        name if name.len() > 128 => {
-            let path = trireme_schema::field::Path::new("fieldManager");
-            let error = trireme_schema::field::Error::too_long(&path, 128);
-            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &[error]));
-        }
-        name => name.to_owned(),
-    };
-    Ok(WriteOptions { dry_run, field_manager })
-}
-
-fn dry_run(values: &[String]) -> Result<bool, Status> {
-    match values.iter().find(|v| *v != "All" && !v.is_empty()) {
-        Some(other) => {
-            let path = trireme_schema::field::Path::new("dryRun");
-            let error = trireme_schema::field::Error::not_supported(&path, other.as_str(), &["All"]);
-            Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &[error]))
-        }
-        None => Ok(values.iter().any(|v| v == "All")),
-    }
-}
-
-/// The program's name, for who does not say who he is.
-fn agent(headers: &HeaderMap) -> String {
-    let agent = header_text(headers, header::USER_AGENT);
-    let name = agent.split('/').next().unwrap_or_default();
-    if name.is_empty() { "unknown".to_owned() } else { name.chars().take(128).collect() }
-}
-
-fn delete_options(bytes: &Bytes, headers: &HeaderMap, query: &Query) -> Result<DeleteOptions, Status> {
-    let mut options = DeleteOptions { dry_run: dry_run(query.all("dryRun"))?, ..DeleteOptions::default() };
-    let number = |text: &str| {
-        text.parse::<i64>()
-            .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
-    };
-    if query.has("gracePeriodSeconds") {
-        options.grace_period_seconds = Some(number(query.get("gracePeriodSeconds"))?);
-    }
-    if query.has("propagationPolicy") {
-        options.propagation = Some(query.get("propagationPolicy").to_owned());
-    }
-    let mut orphan = query.has("orphanDependents").then(|| query.flag("orphanDependents"));
-    if !bytes.is_empty() {
-        let schema = builtin();
-        let Some(id) = schema.type_named("meta.v1.DeleteOptions") else { return Ok(options) };
-        let content_type = header_text(headers, header::CONTENT_TYPE);
-        // Any group's DeleteOptions is the same thing.
-        let tree = match crate::media::body_form(&content_type)? {
-            Form::Protobuf => {
-                let envelope =
-                    trireme_schema::proto::Envelope::open(bytes).map_err(|e| Status::bad_request(e.to_string()))?;
-                trireme_schema::proto::decode(schema, id, &envelope.raw)
-                    .map_err(|e| Status::bad_request(e.to_string()))?
-            }
-            Form::Yaml => trireme_schema::yaml::parse(&String::from_utf8_lossy(bytes))
-                .map_err(|e| Status::bad_request(e.to_string()))?,
-            Form::Json => json::parse(bytes)
-                .map_err(|e| Status::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?,
-        };
-        let gv = trireme_schema::GroupVersion::parse("v1");
-        let value = body::finish(tree, Vec::new(), &gv, "DeleteOptions", id, FieldValidation::Ignore)?.value;
-        options.grace_period_seconds = value.int_at(&["gracePeriodSeconds"]).or(options.grace_period_seconds);
-        let text = |path: &[&str]| value.at(path).and_then(Value::as_str).map(str::to_owned);
-        options.propagation = text(&["propagationPolicy"]).or(options.propagation);
-        options.uid = text(&["preconditions", "uid"]);
-        options.resource_version = text(&["preconditions", "resourceVersion"]);
-        orphan = value.at(&["orphanDependents"]).and_then(Value::as_bool).or(orphan);
-        let list: Vec<String> =
-            value.list_at(&["dryRun"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        options.dry_run |= dry_run(&list)?;
-    }
-    match (&options.propagation, orphan) {
-        (Some(policy), _) if !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground") => {
-            let path = trireme_schema::field::Path::new("propagationPolicy");
-            let error = trireme_schema::field::Error::not_supported(
-                &path,
-                policy.as_str(),
-                &["Background", "Foreground", "Orphan"],
-            );
-            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
-        }
-        (None, Some(true)) => options.propagation = Some("Orphan".into()),
-        (None, Some(false)) => options.propagation = Some("Background".into()),
-        _ => {}
-    }
-    Ok(options)
-}
-
-/// Applies a patch of any kind.
-pub(crate) async fn patched(
-    server: &Arc<ApiServer>,
-    target: &Target,
-    bytes: &Bytes,
-    headers: &HeaderMap,
-    query: &Query,
-) -> Result<Written, Status> {
-    let served = &target.served;
-    let kind = patch::Kind::read(&header_text(headers, header::CONTENT_TYPE))?;
-    if kind == patch::Kind::Strategic && served.custom.is_some() {
-        return Err(patch::Kind::not_for_custom());
-    }
-    let change = patch::parse(kind, bytes)?;
-    let validation = FieldValidation::read(query)?;
-    let gv = &served.resource.gv;
-    let mut options = write_options(query, headers)?;
-    if kind == patch::Kind::Apply {
-        if query.get("fieldManager").is_empty() {
-            let path = trireme_schema::field::Path::new("fieldManager");
-            let error = trireme_schema::field::Error::required(&path, "is required for apply patch");
-            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
-        }
-        let force = query.flag("force");
-        let manager = std::mem::take(&mut options.field_manager);
-        let mut applied = body::undefaulted(served, change, validation)?;
-        target.warnings.add(std::mem::take(&mut applied.warnings));
-        if applied.value.at(&["metadata", "managedFields"]).is_some() {
-            return Err(Status::bad_request("metadata.managedFields must be nil"));
-        }
-        if applied.value.str_at(&["kind"]) != served.kind() || applied.value.str_at(&["apiVersion"]) != gv.to_string() {
-            return Err(Status::bad_request("apply patch must say apiVersion and kind of the object on the URL"));
-        }
-        if served.kind() == "Secret" {
-            body::secret_text(&mut applied.value);
-        }
-        let config = applied.value;
-        let merge = |live: &Value| {
-            let merged = managed::apply(served, &target.subresource, live, &config, &manager, force)?;
-            Ok(body::object(served, merged, FieldValidation::Ignore)?.value)
-        };
-        let result = server.update(target, &merge, &options).await;
-        return match result {
-            Err(status) if status.code == 404 && target.subresource.is_empty() => {
-                let mut fresh = Value::object();
-                fresh.set_at(&["apiVersion"], gv.to_string());
-                fresh.set_at(&["kind"], served.kind());
-                let mut object = merge(&fresh)?;
-                object.set_at(&["metadata", "name"], target.name.as_str());
-                let target = Target { name: String::new(), ..target.clone() };
-                match server.create(&target, object, &options).await {
-                    // Somebody created it in between: then it is merged with what is there.
-                    Err(status) if status.reason == "AlreadyExists" => {
-                        Err(Status::conflict(served.group(), served.plural(), "", &status.message))
-                    }
-                    other => other,
-                }
-            }
-            other => other,
-        };
-    }
-    let apply = |old: &Value| {
-        let tree = patch::apply(kind, &change, served.tree(old), served.id)?;
-        let mut object = body::object(served, tree, validation)?;
-        // A patch that does not speak of the version means any.
-        if object.value.str_at(&["metadata", "resourceVersion"]) == old.str_at(&["metadata", "resourceVersion"]) {
-            object.value.remove_at(&["metadata", "resourceVersion"]);
-        }
-        target.warnings.add(object.warnings);
-        Ok(object.value)
-    };
-    server.update(target, &apply, &options).await
-}
-
 async fn delete_all(
     server: &Arc<ApiServer>,
     target: &Target,
@@ -399,13 +232,15 @@ async fn delete_all(
     wanted: Wanted,
 ) -> Result<Response<Body>, Status> {
     let selection = Selection::read(&target.served, query)?;
-    let page = server.page(&target.served, &target.namespace, query, &selection).await?;
+    let asked = ListOptions::read(query, false)?;
+    let page = server.page(&target.served, &target.namespace, &asked, &selection).await?;
     let mut items = Vec::new();
     for record in &page.records {
         let (namespace, name) = place(&target.served, &record.key);
         let one = Target { namespace, name, ..target.clone() };
         match server.delete(&one, options).await {
-            Ok(deleted) => items.push(deleted.bytes),
+            // The answer shows them as they were.
+            Ok(_) => items.push(server.present(&target.served, record)),
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }
@@ -473,18 +308,24 @@ async fn list_answer(
 ) -> Result<Response<Body>, Status> {
     let served = &target.served;
     let selection = Selection::read(served, query)?;
-    let page = server.page(served, &target.namespace, query, &selection).await?;
+    let asked = ListOptions::read(query, false)?;
+    check_rows(query, wanted)?;
+    if wanted.shape == Shape::PartialMetadata {
+        return Err(not_this_shape(served, "PartialObjectMetadata", "a list", "List"));
+    }
+    let page = server.page(served, &target.namespace, &asked, &selection).await?;
     match wanted.shape {
         Shape::Table => {
             let rows: Vec<Value> =
-                page.records.iter().map(|r| row(served, &server.present(served, r), query)).collect();
-            Ok(answer::object(200, wanted, json::to_vec(&table_value(served, rows, &page_meta(&page))).into()))
+                page.records.iter().map(|r| row(served, &server.present(served, r), query, wanted)).collect();
+            let table = table_value(served, rows, &page_meta(&page), wanted);
+            Ok(answer::object(200, wanted, json::to_vec(&table).into()))
         }
-        Shape::PartialMetadata => {
-            let items = page.records.iter().map(|r| partial(&server.present(served, r))).collect();
+        Shape::PartialMetadata | Shape::PartialMetadataList => {
+            let items = page.records.iter().map(|r| partial(&server.present(served, r), wanted)).collect();
             let mut value = Value::object();
             value.set_at(&["kind"], "PartialObjectMetadataList");
-            value.set_at(&["apiVersion"], "meta.k8s.io/v1");
+            value.set_at(&["apiVersion"], wanted.meta_version());
             value.set_at(&["metadata"], page_meta(&page));
             value.set_at(&["items"], Value::Array(items));
             Ok(answer::object(200, wanted, json::to_vec(&value).into()))
@@ -552,36 +393,59 @@ fn page_meta(page: &Page) -> Value {
     Value::Object(meta)
 }
 
-fn table_value(served: &Served, rows: Vec<Value>, meta: &Value) -> Value {
+/// 406 for metadata of a list where there is one object, and the other way round.
+fn not_this_shape(served: &Served, wanted: &str, why: &str, suffix: &str) -> Status {
+    let group = served.group().split('.').next().unwrap_or_default();
+    let package = if group.is_empty() { "core" } else { group };
+    let kind = served.kind();
+    Status::failure(
+        406,
+        "NotAcceptable",
+        format!("you requested {wanted}, but the requested object is {why} (*{package}.{kind}{suffix})"),
+    )
+}
+
+/// What `includeObject` may say of a table's rows.
+fn check_rows(query: &Query, wanted: Wanted) -> Result<(), Status> {
+    let include = query.get("includeObject");
+    if wanted.shape != Shape::Table || matches!(include, "" | "None" | "Object" | "Metadata") {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: {include:?}: must be 'Metadata', 'Object', 'None', or empty"
+    )))
+}
+
+fn table_value(served: &Served, rows: Vec<Value>, meta: &Value, wanted: Wanted) -> Value {
     let mut value = Value::object();
     value.set_at(&["kind"], "Table");
-    value.set_at(&["apiVersion"], "meta.k8s.io/v1");
+    value.set_at(&["apiVersion"], wanted.meta_version());
     value.set_at(&["metadata"], meta.clone());
     value.set_at(&["columnDefinitions"], table::columns(served));
     value.set_at(&["rows"], Value::Array(rows));
     value
 }
 
-fn row(served: &Served, bytes: &Bytes, query: &Query) -> Value {
+fn row(served: &Served, bytes: &Bytes, query: &Query, wanted: Wanted) -> Value {
     let object = json::parse(bytes).unwrap_or_default();
     let mut map = Map::from_iter([("cells", table::cells(served, &object))]);
     match query.get("includeObject") {
-        "None" => {}
+        "None" => drop(map.insert("object", Value::Null)),
         "Object" => drop(map.insert("object", object)),
-        _ => drop(map.insert("object", partial(bytes))),
+        _ => drop(map.insert("object", partial(bytes, wanted))),
     }
     Value::Object(map)
 }
 
 /// An object's metadata alone.
-fn partial(bytes: &Bytes) -> Value {
+fn partial(bytes: &Bytes, wanted: Wanted) -> Value {
     let mut object = json::parse(bytes).unwrap_or_default();
     if object.str_at(&["kind"]) == "DaemonSet" {
         strategy::hide_template_generation(&mut object);
     }
     let mut value = Value::object();
     value.set_at(&["kind"], "PartialObjectMetadata");
-    value.set_at(&["apiVersion"], "meta.k8s.io/v1");
+    value.set_at(&["apiVersion"], wanted.meta_version());
     value.set_at(&["metadata"], object.get("metadata").cloned().unwrap_or_default());
     value
 }
@@ -596,14 +460,18 @@ pub(crate) fn show(
     wanted: Wanted,
 ) -> Result<Response<Body>, Status> {
     let served = &target.served;
+    check_rows(query, wanted)?;
     let bytes = match wanted.shape {
         Shape::Object => bytes,
         Shape::Table => {
             let revision = json::parse(&bytes).unwrap_or_default().str_at(&["metadata", "resourceVersion"]).to_owned();
             let meta = Value::Object(Map::from_iter([("resourceVersion", revision)]));
-            json::to_vec(&table_value(served, vec![row(served, &bytes, query)], &meta)).into()
+            json::to_vec(&table_value(served, vec![row(served, &bytes, query, wanted)], &meta, wanted)).into()
         }
-        Shape::PartialMetadata => json::to_vec(&partial(&bytes)).into(),
+        Shape::PartialMetadata => json::to_vec(&partial(&bytes, wanted)).into(),
+        Shape::PartialMetadataList => {
+            return Err(not_this_shape(served, "PartialObjectMetadataList", "not a list", ""));
+        }
     };
     Ok(answer::object(status, wanted, bytes))
 }
@@ -638,12 +506,12 @@ fn event_bytes(served: &Served, event: &Item, object: Bytes, query: &Query, want
     let object: Bytes = match wanted.shape {
         Shape::Object => object,
         _ if plain => object,
-        Shape::PartialMetadata => json::to_vec(&partial(&object)).into(),
+        Shape::PartialMetadata | Shape::PartialMetadataList => json::to_vec(&partial(&object, wanted)).into(),
         Shape::Table => {
             let revision = json::parse(&object).unwrap_or_default().str_at(&["metadata", "resourceVersion"]).to_owned();
             let meta = Value::Object(Map::from_iter([("resourceVersion", revision)]));
-            let rows = if matches!(event, Item::Bookmark(..)) { Vec::new() } else { vec![row(served, &object, query)] };
-            let mut table = table_value(served, rows, &meta);
+            let rows = if matches!(event, Item::Bookmark(..)) { Vec::new() } else { vec![row(served, &object, query, wanted)] };
+            let mut table = table_value(served, rows, &meta, wanted);
             // Columns are sent once.
             if !first {
                 table.set_at(&["columnDefinitions"], Value::Null);

@@ -4,6 +4,7 @@ use crate::answer::{self, Body};
 use crate::authz::{self, Action};
 use crate::body::{self, FieldValidation};
 use crate::managed;
+use crate::options;
 use crate::media::Wanted;
 use crate::registry::Target;
 use crate::request::{Query, RequestInfo};
@@ -49,10 +50,9 @@ impl Review {
         query: &Query,
         wanted: Wanted,
     ) -> Result<Response<Body>, Status> {
-        let options = resources::write_options(query, request.headers())?;
+        let (options, validation) = options::write(query, request.headers(), "CreateOptions")?;
         let content_type = header_text(request.headers(), header::CONTENT_TYPE);
         let bytes = request.into_body().read().await?;
-        let validation = FieldValidation::read(query)?;
         let served = &self.target.served;
         let given = body::of(served, &bytes, &content_type, validation)?;
         self.target.warnings.add(given.warnings);
@@ -60,7 +60,7 @@ impl Review {
         if served.resource.namespaced {
             object.set_at(&["metadata", "namespace"], self.target.namespace.as_str());
         }
-        managed::written(served, "", None, &mut object, &options.field_manager);
+        managed::written(&managed::Kind::new(served, ""), None, &mut object, &options.field_manager);
         self.check(&object)?;
         let user = &self.target.user;
         let status = match served.plural() {

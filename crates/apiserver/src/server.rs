@@ -6,6 +6,7 @@ use crate::answer::{self, Body};
 use crate::authn::{Authenticator, Credentials};
 use crate::authz;
 use crate::catalogue::Catalogue;
+use crate::compress;
 use crate::discovery;
 use crate::health;
 use crate::kubelet::Kubelets;
@@ -142,14 +143,15 @@ impl ApiServer {
         accept: &str,
     ) -> Response<Body> {
         // Documents and metrics have media types of their own.
-        let negotiated = Wanted::negotiate(accept).or_else(|| (!info.is_resource).then(Wanted::default));
-        let Some(wanted) = negotiated else {
-            let status = Status::not_acceptable(crate::media::SUPPORTED);
-            return answer::failure(&status, Wanted::default());
+        let wanted = match Wanted::negotiate(accept) {
+            Ok(wanted) => wanted,
+            Err(_) if !info.is_resource => Wanted::default(),
+            Err(status) => return answer::failure(&status, Wanted::default()),
         };
         let pretty = query.flag("pretty") || (!query.has("pretty") && is_by_hand(request.headers()));
         let wanted = Wanted { pretty: wanted.pretty || pretty, ..wanted };
         let long = info.verb == "watch" || resources::is_stream(&info, &query);
+        let compressed = info.is_resource && !long && compress::takes_gzip(request.headers());
         let work = self.dispatch(request, &info, &query, user, wanted);
         let result = if long {
             work.await
@@ -159,7 +161,8 @@ impl ApiServer {
                 Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
             }
         };
-        result.unwrap_or_else(|status| answer::failure(&status, wanted))
+        let response = result.unwrap_or_else(|status| answer::failure(&status, wanted));
+        if compressed { compress::gzip(response).await } else { response }
     }
 
     async fn dispatch(

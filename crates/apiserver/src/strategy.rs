@@ -282,6 +282,9 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
         Some(value) => new.set_at(&[field], value.clone()),
         None => drop(new.as_object_mut().and_then(|m| m.remove(field))),
     };
+    if kind == "Pod" && target.subresource == "ephemeralcontainers" {
+        only_ephemeral_containers(old, new);
+    }
     match target.subresource.as_str() {
         "status" => {
             let fields: Vec<String> =
@@ -315,7 +318,7 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
             }
         }
         "" if served.has_subresource("status") => keep(new, "status"),
-        "ephemeralcontainers" | "resize" => keep(new, "status"),
+        "ephemeralcontainers" | "resize" | "finalize" => keep(new, "status"),
         _ => {}
     }
     match (served.group(), kind, target.subresource.as_str()) {
@@ -356,10 +359,29 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
     if custom::is_definition(target) && target.subresource.is_empty() {
         custom::definition_updated(new);
     }
-    if counts_changes(served.group(), kind) && target.subresource != "status" && asked(old) != asked(new) {
+    // A deployment counts its annotations as part of what is asked for.
+    let annotations = |object: &Value| object.at(&["metadata", "annotations"]).cloned();
+    let annotated = kind == "Deployment" && annotations(old) != annotations(new);
+    if counts_changes(served.group(), kind)
+        && !matches!(target.subresource.as_str(), "status" | "binding")
+        && (annotated || asked(old) != asked(new))
+    {
         let generation = old.int_at(&["metadata", "generation"]).unwrap_or_default();
         new.set_at(&["metadata", "generation"], generation + 1);
     }
+}
+
+/// Through its subresource only the ephemeral containers of a pod can be changed.
+fn only_ephemeral_containers(old: &Value, new: &mut Value) {
+    const PATH: [&str; 2] = ["spec", "ephemeralContainers"];
+    let mut kept = old.clone();
+    for path in [&["metadata", "resourceVersion"], &["metadata", "managedFields"], &PATH] {
+        match new.at(path) {
+            Some(value) => kept.set_at(path, value.clone()),
+            None => drop(kept.remove_at(path)),
+        }
+    }
+    *new = kept;
 }
 
 /// A condition that changed and does not say when, changed now.

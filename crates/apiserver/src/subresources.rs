@@ -5,11 +5,12 @@ use crate::admission::{self, Attributes, Operation};
 use crate::answer::{self, Body};
 use crate::authn::Bound;
 use crate::body::{self, FieldValidation};
-use crate::catalogue::Served;
 use crate::media::Wanted;
+use crate::options;
 use crate::registry::{DeleteOptions, Target};
 use crate::request::{Query, RequestInfo};
 use crate::resources;
+use crate::scaling;
 use crate::server::{ApiServer, Incoming, header_text};
 use http::{Request, Response, header};
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub async fn answer(
     wanted: Wanted,
 ) -> Result<Response<Body>, Status> {
     match (target.served.plural(), target.subresource.as_str()) {
-        (_, "scale") => scale(server, request, info, query, target, wanted).await,
+        (_, "scale") => scaling::answer(server, request, info, query, target, wanted).await,
         ("pods", "binding") | ("bindings", "") => bind(server, request, query, target, wanted).await,
         ("pods", "eviction") => evict(server, request, query, target, wanted).await,
         ("serviceaccounts", "token") => token(server, request, query, target, wanted).await,
@@ -56,7 +57,7 @@ pub async fn answer(
     }
 }
 
-async fn read_body(
+pub(crate) async fn read_body(
     request: Request<Incoming>,
     query: &Query,
     gv: &str,
@@ -66,125 +67,20 @@ async fn read_body(
     let schema = builtin();
     let id = schema.type_named(type_name).ok_or_else(|| Status::internal(format!("no type {type_name}")))?;
     let content_type = header_text(request.headers(), header::CONTENT_TYPE);
+    let (_, validation) = options::write(query, request.headers(), "CreateOptions")?;
     let bytes = request.into_body().read().await?;
     let gv = GroupVersion::parse(gv);
-    let mut value = body::decode(&bytes, &content_type, &gv, kind, id, FieldValidation::read(query)?)?.value;
+    let mut value = body::decode(&bytes, &content_type, &gv, kind, id, validation)?.value;
     crate::defaults::apply(id, &mut value);
     Ok(value)
 }
 
-fn typed(type_name: &str, value: &Value) -> bytes::Bytes {
+pub(crate) fn typed(type_name: &str, value: &Value) -> bytes::Bytes {
     let schema = builtin();
     match schema.type_named(type_name) {
         Some(id) => trireme_schema::encode::to_vec(schema, id, value).into(),
         None => trireme_schema::json::to_vec(value).into(),
     }
-}
-
-/// The scale of an object that has replicas.
-fn scale_of(served: &Served, object: &Value) -> Result<Value, Status> {
-    let mut scale = Value::object();
-    scale.set_at(&["kind"], "Scale");
-    scale.set_at(&["apiVersion"], "autoscaling/v1");
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = object.at(&["metadata", field]) {
-            scale.set_at(&["metadata", field], value.clone());
-        }
-    }
-    if let Some(custom) = served.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
-        custom.fill(object, &mut scale)?;
-        return Ok(scale);
-    }
-    if let Some(n) = object.int_at(&["spec", "replicas"]).filter(|n| *n != 0) {
-        scale.set_at(&["spec", "replicas"], n);
-    }
-    scale.set_at(&["status", "replicas"], object.int_at(&["status", "replicas"]).unwrap_or_default());
-    let selector = object.at(&["spec", "selector"]);
-    let labels = selector.and_then(|s| s.get("matchLabels")).or(selector);
-    let mut parts: Vec<String> = labels
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(Map::iter)
-        .filter_map(|(k, v)| v.as_str().map(|v| format!("{k}={v}")))
-        .collect();
-    for e in selector.map(|s| s.list_at(&["matchExpressions"])).unwrap_or_default() {
-        let values: Vec<&str> = e.list_at(&["values"]).iter().filter_map(Value::as_str).collect();
-        let key = e.str_at(&["key"]);
-        parts.push(match e.str_at(&["operator"]) {
-            "In" => format!("{key} in ({})", values.join(",")),
-            "NotIn" => format!("{key} notin ({})", values.join(",")),
-            "Exists" => key.to_owned(),
-            _ => format!("!{key}"),
-        });
-    }
-    parts.sort();
-    if !parts.is_empty() {
-        scale.set_at(&["status", "selector"], parts.join(","));
-    }
-    Ok(scale)
-}
-
-async fn scale(
-    server: &Arc<ApiServer>,
-    request: Request<Incoming>,
-    info: &RequestInfo,
-    query: &Query,
-    target: &Target,
-    wanted: Wanted,
-) -> Result<Response<Body>, Status> {
-    const TYPE: &str = "autoscaling.v1.Scale";
-    if info.verb == "get" {
-        let record = server.record(target)?;
-        let object = target.served.read(&server.present(&target.served, &record));
-        return Ok(answer::object(200, wanted, typed(TYPE, &scale_of(&target.served, &object)?)));
-    }
-    let options = resources::write_options(query, request.headers())?;
-    let schema = builtin();
-    let id = schema.type_named(TYPE).ok_or_else(|| Status::internal("no Scale type"))?;
-    let gv = GroupVersion::parse("autoscaling/v1");
-    let (patch, given) = if info.verb == "patch" {
-        let content_type = header_text(request.headers(), header::CONTENT_TYPE);
-        let kind = crate::patch::Kind::read(&content_type)?;
-        let bytes = request.into_body().read().await?;
-        (Some((kind, crate::patch::parse(kind, &bytes)?)), Value::Null)
-    } else {
-        (None, read_body(request, query, "autoscaling/v1", "Scale", TYPE).await?)
-    };
-    let change = |old: &Value| {
-        let scale = match &patch {
-            None => given.clone(),
-            Some((kind, patch)) => {
-                let tree = trireme_schema::encode::to_tree(schema, id, &scale_of(&target.served, old)?);
-                let tree = match kind {
-                    crate::patch::Kind::Apply => crate::patch::merge(tree, patch),
-                    kind => crate::patch::apply(*kind, patch, tree, id)?,
-                };
-                body::finish(tree, Vec::new(), &gv, "Scale", id, FieldValidation::Ignore)?.value
-            }
-        };
-        let replicas = scale.int_at(&["spec", "replicas"]).unwrap_or_default();
-        let own = target.served.custom.as_ref().and_then(|custom| custom.scale.as_ref());
-        if replicas < 0 && own.is_none() {
-            let path = trireme_schema::field::Path::new("spec.replicas");
-            let error = trireme_schema::field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
-            return Err(Status::invalid("autoscaling", "Scale", old.str_at(&["metadata", "name"]), &[error]));
-        }
-        let mut new = old.clone();
-        match own {
-            Some(custom) => custom.set(&mut new, replicas),
-            None => new.set_at(&["spec", "replicas"], replicas),
-        }
-        let version = scale.str_at(&["metadata", "resourceVersion"]);
-        if patch.is_none() && !version.is_empty() {
-            new.set_at(&["metadata", "resourceVersion"], version);
-        } else {
-            new.remove_at(&["metadata", "resourceVersion"]);
-        }
-        Ok(new)
-    };
-    let written = server.update(target, &change, &options).await?;
-    let object = target.served.read(&written.bytes);
-    Ok(answer::object(200, wanted, typed(TYPE, &scale_of(&target.served, &object)?)))
 }
 
 /// Puts a pod onto a node.
@@ -195,32 +91,32 @@ async fn bind(
     target: &Target,
     wanted: Wanted,
 ) -> Result<Response<Body>, Status> {
-    let options = resources::write_options(query, request.headers())?;
+    let options = options::write(query, request.headers(), "CreateOptions")?.0;
     let binding = read_body(request, query, "v1", "Binding", "core.v1.Binding").await?;
     let node = binding.str_at(&["target", "name"]).to_owned();
     let kind = binding.str_at(&["target", "kind"]);
-    if node.is_empty() {
-        let path = trireme_schema::field::Path::new("target.name");
-        let error = trireme_schema::field::Error::required(&path, "");
-        return Err(Status::invalid("", "Binding", &target.name, &[error]));
+    let path = |field| trireme_schema::field::Path::new(field);
+    let wrong = match (kind, node.as_str()) {
+        ("" | "Node", "") => Some(trireme_schema::field::Error::required(&path("target.name"), "")),
+        ("" | "Node", _) => None,
+        (kind, _) => {
+            Some(trireme_schema::field::Error::not_supported(&path("target.kind"), kind, &["Node", "<empty>"]))
+        }
+    };
+    if let Some(wrong) = wrong {
+        // Upstream tells the plain error.
+        return Err(Status::failure(500, "", wrong.to_string()));
     }
-    if !matches!(kind, "" | "Node") {
-        let path = trireme_schema::field::Path::new("target.kind");
-        let error = trireme_schema::field::Error::not_supported(&path, kind, &["", "Node"]);
-        return Err(Status::invalid("", "Binding", &target.name, &[error]));
+    let given = binding.str_at(&["metadata", "name"]);
+    if !target.name.is_empty() && given != target.name {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
     let pods = server.catalogue.stored("", "pods").ok_or_else(Status::no_such_path)?;
     let name = if target.name.is_empty() { binding.str_at(&["metadata", "name"]) } else { &target.name };
     let pod = Target { served: pods.clone(), name: name.to_owned(), subresource: "binding".into(), ..target.clone() };
-    let uid = binding.str_at(&["metadata", "uid"]).to_owned();
     let change = |old: &Value| {
         let conflict = |why: String| Status::conflict("", "pods/binding", &pod.name, &why);
-        if !uid.is_empty() && uid != old.str_at(&["metadata", "uid"]) {
-            let have = old.str_at(&["metadata", "uid"]);
-            return Err(conflict(format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {have}"
-            )));
-        }
+        pod.check_uid(&binding, Some(old), options.dry_run)?;
         if old.at(&["metadata", "deletionTimestamp"]).is_some() {
             return Err(conflict(format!("pod {} is being deleted, cannot be assigned to a host", pod.name)));
         }
@@ -264,7 +160,11 @@ async fn evict(
     target: &Target,
     wanted: Wanted,
 ) -> Result<Response<Body>, Status> {
-    let eviction = read_body(request, query, "policy/v1", "Eviction", "policy.v1.Eviction").await?;
+    let eviction = read_eviction(request, query).await?;
+    let given = eviction.str_at(&["metadata", "name"]);
+    if given != target.name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
     admission::validate(&Attributes::new(server, target, Operation::Create), &eviction, None).await?;
     let record = server.record(target)?;
     let pod = target.served.read(&record.value);
@@ -282,9 +182,48 @@ async fn evict(
     if !over {
         take_budget(server, target, &pod, options.dry_run).await?;
     }
+    if pod.at(&["metadata", "deletionTimestamp"]).is_none() && !options.dry_run {
+        tell_why(server, target).await?;
+    }
     let plain = Target { subresource: String::new(), ..target.clone() };
     server.delete(&plain, &options).await?;
     Ok(answer::failure(&Status::failure(201, "", ""), wanted))
+}
+
+/// An eviction in any of its versions.
+async fn read_eviction(request: Request<Incoming>, query: &Query) -> Result<Value, Status> {
+    let headers = request.headers().clone();
+    let (_, validation) = options::write(query, &headers, "CreateOptions")?;
+    let bytes = request.into_body().read().await?;
+    let schema = builtin();
+    let id = schema.type_named("policy.v1.Eviction").ok_or_else(|| Status::internal("no type of evictions"))?;
+    let content_type = header_text(&headers, header::CONTENT_TYPE);
+    let read = |version| body::decode(&bytes, &content_type, &GroupVersion::parse(version), "Eviction", id, validation);
+    // The older version is the same in other words.
+    let object = read("policy/v1").or_else(|error| read("policy/v1beta1").map_err(|_| error))?;
+    Ok(object.value)
+}
+
+/// Notes in an evicted pod why it goes.
+async fn tell_why(server: &Arc<ApiServer>, target: &Target) -> Result<(), Status> {
+    let pod = Target { subresource: "status".into(), ..target.clone() };
+    let change = |old: &Value| {
+        let mut new = old.clone();
+        new.remove_at(&["metadata", "resourceVersion"]);
+        let mut conditions = old.list_at(&["status", "conditions"]).to_vec();
+        conditions.retain(|c| c.str_at(&["type"]) != "DisruptionTarget");
+        let mut condition = Map::from_iter([
+            ("type", "DisruptionTarget"),
+            ("status", "True"),
+            ("reason", "EvictionByEvictionAPI"),
+            ("message", "Eviction API: evicting"),
+        ]);
+        condition.insert("lastTransitionTime", time::now());
+        conditions.push(Value::Object(condition));
+        new.set_at(&["status", "conditions"], Value::Array(conditions));
+        Ok(new)
+    };
+    server.update(&pod, &change, &crate::registry::WriteOptions::default()).await.map(drop)
 }
 
 fn selects(selector: Option<&Value>, labels: Option<&Value>) -> bool {
@@ -330,8 +269,9 @@ async fn take_budget(server: &Arc<ApiServer>, target: &Target, pod: &Value, dry_
         .any(|c| c.str_at(&["type"]) == "Ready" && c.str_at(&["status"]) == "True");
     let pod_name = target.name.clone();
     let change = |old: &Value| {
-        let refuse = |message: String, cause: String| {
-            let mut status = Status::too_many_requests(message, 10);
+        let refuse = |retry: i64, cause: String| {
+            let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+            let mut status = Status::too_many_requests(message, retry);
             if let Some(details) = &mut status.details {
                 details.causes.push(trireme_schema::Cause {
                     reason: "DisruptionBudget".into(),
@@ -344,7 +284,7 @@ async fn take_budget(server: &Arc<ApiServer>, target: &Target, pod: &Value, dry_
         let observed = old.int_at(&["status", "observedGeneration"]).unwrap_or_default();
         if observed < old.int_at(&["metadata", "generation"]).unwrap_or_default() {
             return refuse(
-                "Cannot evict pod as it would violate the pod's disruption budget.".into(),
+                10,
                 format!("The disruption budget {name} is still being processed by the server."),
             );
         }
@@ -358,7 +298,7 @@ async fn take_budget(server: &Arc<ApiServer>, target: &Target, pod: &Value, dry_
         }
         if number("disruptionsAllowed") <= 0 {
             return refuse(
-                "Cannot evict pod as it would violate the pod's disruption budget.".into(),
+                0,
                 format!(
                     "The disruption budget {name} needs {} healthy pods and has {} currently",
                     number("desiredHealthy"),

@@ -1,7 +1,7 @@
 //! Watches: a snapshot where one is wanted, then events as they come.
 
 use crate::catalogue::Served;
-use crate::list;
+use crate::options::{self, ListOptions};
 use crate::request::Query;
 use crate::selection::Selection;
 use crate::server::ApiServer;
@@ -59,9 +59,9 @@ impl ApiServer {
         query: &Query,
     ) -> Result<Watching, Status> {
         let selection = Selection::read(served, query)?;
-        let asked = list::revision(query.get("resourceVersion"))?;
-        let bookmarks = query.flag("allowWatchBookmarks");
-        let initial = check_initial(query)?;
+        let options = ListOptions::read(query, true)?;
+        let asked = options::known_revision(&options.revision)?;
+        let (bookmarks, initial) = (options.bookmarks, options.initial);
         let topic = self.store.topic(&served.topic);
         let prefix = served.prefix(namespace);
         let mut first = VecDeque::new();
@@ -85,9 +85,8 @@ impl ApiServer {
         let events = topic
             .watch(&prefix, from)
             .map_err(|e| Status::expired(format!("too old resource version: {} ({})", e.asked, e.oldest)))?;
-        let timeout = query.get("timeoutSeconds").parse::<u64>().ok().filter(|s| *s > 0);
         let longest = LONGEST + Duration::from_secs(rand::random_range(0..LONGEST.as_secs()));
-        let ends = Instant::now() + timeout.map_or(longest, Duration::from_secs);
+        let ends = Instant::now() + options.timeout.map_or(longest, Duration::from_secs);
         Ok(Watching {
             served: served.clone(),
             selection,
@@ -99,20 +98,6 @@ impl ApiServer {
             ended: false,
         })
     }
-}
-
-fn check_initial(query: &Query) -> Result<Option<bool>, Status> {
-    use trireme_schema::field::{Error, Path};
-    if !query.has("sendInitialEvents") || query.get("sendInitialEvents").is_empty() {
-        return Ok(None);
-    }
-    let rule = query.get("resourceVersionMatch");
-    if rule != "NotOlderThan" {
-        let path = Path::new("resourceVersionMatch");
-        let error = Error::forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-        return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]));
-    }
-    Ok(Some(query.flag("sendInitialEvents")))
 }
 
 /// When what is watched is served no longer, or in another way; never for what is built in.

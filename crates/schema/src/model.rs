@@ -98,8 +98,8 @@ pub struct Field {
     pub inline: bool,
     /// Elements' identity, for lists.
     pub list: ListKind,
-    /// Replaced as a whole by server-side apply, for maps and structs.
-    pub atomic: bool,
+    /// Whether server-side apply replaces a map or struct as a whole, where the field says other than its type.
+    pub atomic: Option<bool>,
     /// For strategic merge patches.
     pub patch: PatchStrategy,
     /// The enumeration of its values.

@@ -103,7 +103,7 @@ impl LabelSelector {
     pub fn parse(text: &str) -> Result<Self, BadSelector> {
         let mut cursor = Cursor { tokens: tokens(text)?, at: 0 };
         let mut requirements = Vec::new();
-        let bad = |what: String| BadSelector(format!("unable to parse requirement: {what}"));
+        let bad = BadSelector;
         loop {
             match cursor.peek().clone() {
                 Token::End if requirements.is_empty() => return Ok(Self(requirements)),
@@ -178,10 +178,9 @@ fn requirement(cursor: &mut Cursor) -> Result<Requirement, BadSelector> {
             };
             if matches!(op, "<" | ">") {
                 let n = value.parse().map_err(|_| {
-                    let key = quote(&value);
+                    let value = quote(&value);
                     bad(format!(
-                        "values[0][{}]: Invalid value: {key}: for 'Gt', 'Lt' operators, the value must be an integer",
-                        quote(&value).trim_matches('"')
+                        "values[0]: Invalid value: {value}: for 'Gt', 'Lt' operators, the value must be an integer"
                     ))
                 })?;
                 if op == "<" { Operator::LessThan(n) } else { Operator::GreaterThan(n) }

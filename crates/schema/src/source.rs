@@ -16,7 +16,7 @@
 //!
 //! Types are scalars, `[T]`, `{T}` (a map from text), `Local` and `other.package.Name`. Flags: `ptr`, `omit`
 //! (omitempty), `omitzero`, `req`, `inline`, `fixed`, `wrap`, `elemwrap`, `list=map:key,key|set|atomic`, `map=atomic`,
-//! `struct=atomic`, `patch=merge,retainKeys:key`, `enum=Name`, `named=GoName`, `default=json`.
+//! `struct=atomic|granular`, `patch=merge,retainKeys:key`, `enum=Name`, `named=GoName`, `default=json`.
 
 use crate::model::{
     About, Column, Enumeration, Field, GroupVersion, ListKind, PatchStrategy, Resource, Schema, Struct, StructId,
@@ -308,7 +308,7 @@ impl Reader<'_> {
             required: false,
             inline: false,
             list: ListKind::Atomic,
-            atomic: false,
+            atomic: None,
             patch: PatchStrategy::default(),
             enumeration: None,
             named: None,
@@ -336,7 +336,7 @@ impl Reader<'_> {
                 ("list", "set") => field.list = ListKind::Set,
                 ("list", "atomic") => field.list = ListKind::Atomic,
                 ("list", keys) => field.list = ListKind::Map(list(keys.strip_prefix("map:").unwrap_or_default())),
-                ("map" | "struct", kind) => field.atomic = kind == "atomic",
+                ("map" | "struct", kind) => field.atomic = Some(kind == "atomic"),
                 ("patch", value) => {
                     let (strategies, key) = value.split_once(':').unwrap_or((value, ""));
                     field.patch = PatchStrategy {

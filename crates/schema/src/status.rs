@@ -32,6 +32,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// When to try again.
     pub retry_after_seconds: i64,
+    /// A token by which a list that cannot go on may go on all the same; told in the metadata.
+    pub next: String,
 }
 
 /// One of the causes.
@@ -159,7 +161,7 @@ impl Status {
     /// 504.
     pub fn timeout(message: impl Into<String>, retry_after_seconds: i64) -> Self {
         let details = Details { retry_after_seconds, ..Details::default() };
-        Self::with(504, "Timeout", message.into(), details)
+        Self::with(504, "Timeout", format!("Timeout: {}", message.into()), details)
     }
 
     /// 429.
@@ -192,7 +194,8 @@ impl Status {
         let mut map = Map::new();
         map.insert("kind", "Status");
         map.insert("apiVersion", "v1");
-        map.insert("metadata", Map::new());
+        let next = self.details.as_ref().map(|details| details.next.as_str()).filter(|next| !next.is_empty());
+        map.insert("metadata", Map::from_iter(next.map(|next| ("continue", next))));
         map.insert("status", if self.code < 400 { "Success" } else { "Failure" });
         if !self.message.is_empty() {
             map.insert("message", self.message.as_str());
@@ -200,7 +203,7 @@ impl Status {
         if !self.reason.is_empty() {
             map.insert("reason", self.reason);
         }
-        if let Some(details) = &self.details {
+        if let Some(details) = self.details.as_ref().filter(|_| next.is_none()) {
             map.insert("details", details.to_map());
         }
         // What went well and is told with 200 says no code.

@@ -5,15 +5,36 @@ mod write;
 pub use write::write;
 
 use crate::value::{Map, Value};
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use std::collections::HashMap;
 
 /// The text is no YAML.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("yaml: line {line}: {what}")]
 pub struct BadYaml {
+    /// Counted from one; zero where it is not told.
     line: usize,
     what: String,
+}
+
+impl From<&ScanError> for BadYaml {
+    /// go-yaml tells no line when it is the first, counts from one when a character is wrong and from zero when a
+    /// token is, and leaves out what it was doing.
+    fn from(error: &ScanError) -> Self {
+        let line = error.marker().line().saturating_sub(1);
+        match error.info().split_once(", ") {
+            Some((doing, what)) if doing.starts_with("while parsing") => Self { line, what: what.to_owned() },
+            _ => Self { line: if line == 0 { 0 } else { line + 1 }, what: error.info().to_owned() },
+        }
+    }
+}
+
+impl std::fmt::Display for BadYaml {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => write!(f, "yaml: {}", self.what),
+            line => write!(f, "yaml: line {line}: {}", self.what),
+        }
+    }
 }
 
 /// Aliases may repeat at most this many values, so that a small file cannot unfold into a large one.
@@ -33,17 +54,53 @@ pub fn parse(text: &str) -> Result<Value, BadYaml> {
     }
 }
 
+/// The first document of a text.
+#[derive(Debug, Default, PartialEq)]
+pub struct First {
+    /// The tree; of a repeated key, the last value. An empty text is `Null`.
+    pub value: Value,
+    /// Keys that are there twice, in go-yaml's words.
+    pub repeated: Vec<String>,
+}
+
+/// Parses the first document, whatever follows it.
+///
+/// # Errors
+/// When it is no YAML.
+pub fn parse_first(text: &str) -> Result<First, BadYaml> {
+    if text.starts_with('\t') {
+        return Err(BadYaml { line: 0, what: "found character that cannot start any token".into() });
+    }
+    let mut builder = Builder::default();
+    let document = read(text, &mut builder).next().transpose()?;
+    Ok(First { value: document.unwrap_or_default(), repeated: builder.repeated })
+}
+
 /// Parses all documents.
 ///
 /// # Errors
 /// When the text is no YAML.
 pub fn parse_all(text: &str) -> Result<Vec<Value>, BadYaml> {
-    let mut builder = Builder { anchors: HashMap::new(), open: Vec::new(), size: 0 };
-    let mut documents = Vec::new();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|e| BadYaml { line: e.marker().line(), what: e.info().to_owned() })?;
-        let line = span.start.line();
-        let bad = |what: &str| BadYaml { line, what: what.to_owned() };
+    let mut builder = Builder::default();
+    let documents = read(text, &mut builder).collect::<Result<_, _>>()?;
+    match builder.repeated.into_iter().next() {
+        Some(what) => Err(BadYaml { line: 0, what }),
+        None => Ok(documents),
+    }
+}
+
+/// The documents of a text, one by one.
+fn read<'a>(text: &'a str, builder: &'a mut Builder) -> impl Iterator<Item = Result<Value, BadYaml>> + 'a {
+    Parser::new_from_str(text).filter_map(|event| take(event, builder).transpose())
+}
+
+/// Takes an event in; gives a document back when it is whole.
+fn take(event: Result<(Event<'_>, Span), ScanError>, builder: &mut Builder) -> Result<Option<Value>, BadYaml> {
+    let (event, span) = event.map_err(|error| BadYaml::from(&error))?;
+    let line = span.start.line();
+    builder.line = line;
+    let bad = |what: &str| BadYaml { line, what: what.to_owned() };
+    {
         let done = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let quoted = style != ScalarStyle::Plain;
@@ -74,9 +131,8 @@ pub fn parse_all(text: &str) -> Result<Vec<Value>, BadYaml> {
             }
             _ => None,
         };
-        documents.extend(done);
+        Ok(done)
     }
-    Ok(documents)
 }
 
 enum Open {
@@ -90,10 +146,13 @@ enum Open {
     },
 }
 
+#[derive(Default)]
 struct Builder {
     anchors: HashMap<usize, Value>,
     open: Vec<Open>,
     size: usize,
+    line: usize,
+    repeated: Vec<String>,
 }
 
 fn weight(value: &Value) -> usize {
@@ -127,22 +186,21 @@ impl Builder {
             Some(Open::List(items, _)) => items.push(value),
             Some(Open::Map { map, merged, key, .. }) => match key.take() {
                 None => {
-                    *key = Some(match value {
+                    let name = match value {
                         Value::String(text) => text,
                         Value::Int(n) => n.to_string(),
                         Value::Float(n) => n.to_string(),
                         Value::Bool(b) => b.to_string(),
                         Value::Null => "null".to_owned(),
                         _ => return Err("a key must be a scalar"),
-                    });
+                    };
+                    if map.contains_key(&name) {
+                        self.repeated.push(format!("line {}: key {name:?} already set in map", self.line));
+                    }
+                    *key = Some(name);
                 }
                 Some(key) if key == "<<" => merge(merged, value),
-                Some(key) => {
-                    if map.contains_key(&key) {
-                        return Err("key is set twice in a map");
-                    }
-                    map.insert(key, value);
-                }
+                Some(key) => drop(map.insert(key, value)),
             },
         }
         Ok(None)

@@ -7,6 +7,7 @@ mod body;
 mod check;
 mod columns;
 pub(crate) mod definitions;
+pub(crate) mod merging;
 mod scale;
 mod served;
 mod stored;
@@ -33,7 +34,7 @@ pub(crate) fn wanted(wanted: Wanted, accept: &str) -> Result<Wanted, Status> {
         return Ok(wanted);
     }
     let text: Vec<&str> = accept.split(',').filter(|clause| !clause.contains("vnd.kubernetes.protobuf")).collect();
-    let others = Wanted::negotiate(&text.join(",")).filter(|_| !text.is_empty());
+    let others = Wanted::negotiate(&text.join(",")).ok().filter(|_| !text.is_empty());
     others.map(|other| Wanted { pretty: wanted.pretty, ..other }).ok_or_else(|| {
         Status::failure(406, "NotAcceptable", format!("only the following media types are accepted: {SUPPORTED}"))
     })

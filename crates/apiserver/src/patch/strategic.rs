@@ -14,7 +14,7 @@ pub(super) fn apply(patch: &Value, tree: Value, id: StructId) -> Result<Value, S
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    object(builtin(), Some(&Type::Struct(id)), base, changes).map(Value::Object).map_err(Status::bad_request)
+    object(builtin(), Some(&Type::Struct(id)), base, changes).map(Value::Object).map_err(|why| Status::failure(500, "", why))
 }
 
 /// The type and strategy of a member.
@@ -154,7 +154,7 @@ fn list(
             return Err(format!("expected an object in a list merged by {key}, found {}", change.json_type()));
         };
         let Some(wanted) = map.get(key) else {
-            return Err(format!("map: {} does not contain declared merge key: {key}", json::to_string(change)));
+            return Err(format!("map: {} does not contain declared merge key: {key}", super::text::go_map(change)));
         };
         let position = items.iter().position(|item| item.get(key) == Some(wanted));
         if map.str("$patch") == "delete" {
