@@ -39,11 +39,7 @@ fn optional_number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
 ///
 /// # Errors
 /// 422 with all that is wrong.
-pub(crate) fn write(
-    query: &Query,
-    headers: &HeaderMap,
-    kind: &str,
-) -> Result<(WriteOptions, FieldValidation), Status> {
+pub(crate) fn write(query: &Query, headers: &HeaderMap, kind: &str) -> Result<(WriteOptions, FieldValidation), Status> {
     checked(query, headers, kind, Vec::new())
 }
 
@@ -136,8 +132,7 @@ pub(crate) fn delete(query: &Query, headers: &HeaderMap, bytes: &[u8]) -> Result
     if let Some(policy) = propagation.as_deref().filter(|p| !matches!(*p, "Orphan" | "Background" | "Foreground")) {
         errors.push(Error::not_supported(&path, policy, &["Foreground", "Background", "Orphan", "nil"]));
     }
-    let values: Vec<String> =
-        given.list_at(&["dryRun"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let values: Vec<String> = given.list_at(&["dryRun"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let dry_run = dry_run(&values, &mut errors);
     refused("DeleteOptions", &errors)?;
     let propagation = propagation.or(match orphan {

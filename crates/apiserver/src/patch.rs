@@ -76,11 +76,10 @@ impl Patch<'_> {
         let bad = |why: String| Status::bad_request(why);
         let ignores = self.validation == FieldValidation::Ignore;
         let decoding = if self.kind == Kind::Strategic || ignores { "" } else { "error decoding patch: " };
-        let parsed =
-            json::parse_noting_duplicates(self.bytes).map_err(|e| match self.kind {
-                Kind::Merge if ignores => bad("Invalid JSON Patch".into()),
-                _ => bad(format!("{decoding}{e}")),
-            })?;
+        let parsed = json::parse_noting_duplicates(self.bytes).map_err(|e| match self.kind {
+            Kind::Merge if ignores => bad("Invalid JSON Patch".into()),
+            _ => bad(format!("{decoding}{e}")),
+        })?;
         let patch = parsed.value;
         let mut notes: Vec<String> = parsed.duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
         let object = |found: &Value| {
@@ -173,11 +172,7 @@ impl Patch<'_> {
             let first = group.split('.').next().unwrap_or_default();
             if first.is_empty() { "core".to_owned() } else { first.to_owned() }
         };
-        Err(format!(
-            "converting ({}.{given}) to ({}.{kind}): unknown conversion",
-            given_gv.version,
-            package(&gv.group)
-        ))
+        Err(format!("converting ({}.{given}) to ({}.{kind}): unknown conversion", given_gv.version, package(&gv.group)))
     }
 
     /// The configuration that is to be applied, with warnings.

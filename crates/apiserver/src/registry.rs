@@ -175,7 +175,8 @@ impl Target {
 
     /// 409 for a new object whose name another has.
     fn taken(&self, object: &Value, current: Option<&Record>) -> Status {
-        let mut status = Status::already_exists(self.group(), self.served.plural(), object.str_at(&["metadata", "name"]));
+        let mut status =
+            Status::already_exists(self.group(), self.served.plural(), object.str_at(&["metadata", "name"]));
         if current.is_some_and(|c| self.served.read(&c.value).at(&["metadata", "deletionTimestamp"]).is_some()) {
             status.message.insert_str(0, "object is being deleted: ");
         }
@@ -255,7 +256,8 @@ impl ApiServer {
     /// # Errors
     /// What admission, validation or the store refuse.
     pub async fn create(&self, target: &Target, object: Value, options: &WriteOptions) -> Result<Written, Status> {
-        let generates = object.str_at(&["metadata", "name"]).is_empty() && object.at(&["metadata", "generateName"]).is_some();
+        let generates =
+            object.str_at(&["metadata", "name"]).is_empty() && object.at(&["metadata", "generateName"]).is_some();
         if generates {
             // Names that are made up may meet; another one is tried then.
             for _ in 1..GENERATED_NAMES {

@@ -7,9 +7,9 @@ use crate::body;
 use crate::catalogue::Served;
 use crate::custom;
 use crate::list::Page;
-use crate::options::{self, ListOptions};
 use crate::media::{Form, Shape, Wanted};
 use crate::notes::Notes;
+use crate::options::{self, ListOptions};
 use crate::patching;
 use crate::registry::{DeleteOptions, Target};
 use crate::request::{Query, RequestInfo};
@@ -510,7 +510,11 @@ fn event_bytes(served: &Served, event: &Item, object: Bytes, query: &Query, want
         Shape::Table => {
             let revision = json::parse(&object).unwrap_or_default().str_at(&["metadata", "resourceVersion"]).to_owned();
             let meta = Value::Object(Map::from_iter([("resourceVersion", revision)]));
-            let rows = if matches!(event, Item::Bookmark(..)) { Vec::new() } else { vec![row(served, &object, query, wanted)] };
+            let rows = if matches!(event, Item::Bookmark(..)) {
+                Vec::new()
+            } else {
+                vec![row(served, &object, query, wanted)]
+            };
             let mut table = table_value(served, rows, &meta, wanted);
             // Columns are sent once.
             if !first {

@@ -283,10 +283,7 @@ async fn take_budget(server: &Arc<ApiServer>, target: &Target, pod: &Value, dry_
         };
         let observed = old.int_at(&["status", "observedGeneration"]).unwrap_or_default();
         if observed < old.int_at(&["metadata", "generation"]).unwrap_or_default() {
-            return refuse(
-                10,
-                format!("The disruption budget {name} is still being processed by the server."),
-            );
+            return refuse(10, format!("The disruption budget {name} is still being processed by the server."));
         }
         let number = |field: &str| old.int_at(&["status", field]).unwrap_or_default();
         let mut new = old.clone();

@@ -44,7 +44,8 @@ fn maps<T: Type>(place: Place<T>, live: &Map, applied: &Map) -> Map {
 }
 
 fn lists<T: Type>(place: Place<T>, list: List<'_>, live: &[Value], applied: &[Value]) -> Vec<Value> {
-    let index = |items: &[Value]| -> Vec<Element> { items.iter().filter_map(|i| place.element(list, i).ok()).collect() };
+    let index =
+        |items: &[Value]| -> Vec<Element> { items.iter().filter_map(|i| place.element(list, i).ok()).collect() };
     let (left, right) = (index(live), index(applied));
     if left.len() != live.len() || right.len() != applied.len() {
         // Elements that cannot be told apart cannot be merged.

@@ -117,9 +117,11 @@ impl Type for At<'_> {
                 ("associative", false) => List::Keyed(keys),
                 _ => List::Atomic,
             }),
-            map: self.node.map.as_ref().map(|(atomic, ..)| {
-                self.relationship.map_or(*atomic, |relationship| relationship == "atomic")
-            }),
+            map: self
+                .node
+                .map
+                .as_ref()
+                .map(|(atomic, ..)| self.relationship.map_or(*atomic, |relationship| relationship == "atomic")),
         }
     }
 
@@ -237,7 +239,9 @@ fn describe(
     let (ours, theirs) = match (ours, theirs) {
         (Place::Atomic, Some(Place::Atomic)) => return,
         // Any JSON that is replaced as a whole; some of it is spelled out.
-        (Place::Atomic, Some(Place::Typed(theirs))) if theirs.node.scalar.is_some() && theirs.node.list.is_some() => return,
+        (Place::Atomic, Some(Place::Typed(theirs))) if theirs.node.scalar.is_some() && theirs.node.list.is_some() => {
+            return;
+        }
         (Place::Atomic, Some(Place::Typed(theirs))) if theirs.node.map.is_some() => return,
         (Place::Typed(ours), Some(Place::Typed(theirs))) => (ours, theirs),
         _ => return wrong.push(format!("{path}: typed by one only")),
@@ -264,7 +268,8 @@ fn describe(
         describe(&format!("{path}{{}}"), a, Some(b), seen, wrong);
     }
     if let (Some(a), Some(b)) = (ours.items(), theirs.items()) {
-        if let (List::Keyed(keys), Place::Typed(a), Place::Typed(b)) = (theirs.shape().list.unwrap_or(List::Set), a, b) {
+        if let (List::Keyed(keys), Place::Typed(a), Place::Typed(b)) = (theirs.shape().list.unwrap_or(List::Set), a, b)
+        {
             for key in keys {
                 if a.default_of(key) != b.default_of(key) {
                     wrong.push(format!("{path}[].{key}: default {:?} is {:?}", a.default_of(key), b.default_of(key)));

@@ -103,7 +103,9 @@ impl<'a> Type for Described<'a> {
         match self {
             Described::Builtin(ty) => ty.items().map(Self::builtin),
             Described::Text => None,
-            Described::Node(node) | Described::Object(node) => Some(node.items.as_deref().map_or(Place::Deduced, place)),
+            Described::Node(node) | Described::Object(node) => {
+                Some(node.items.as_deref().map_or(Place::Deduced, place))
+            }
         }
     }
 

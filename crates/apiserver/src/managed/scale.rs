@@ -129,9 +129,8 @@ pub(crate) fn apply(
     let scales = scales()?;
     let live = tree(scales.0, old);
     let manager = Manager::new(manager, Operation::Apply, VERSION, "scale");
-    let merged =
-        trireme_merge::apply(&scales, (&live, applied), VERSION, &mut managers, manager, force, &time::now())
-            .map_err(|failure| super::refused(failure, applied))?;
+    let merged = trireme_merge::apply(&scales, (&live, applied), VERSION, &mut managers, manager, force, &time::now())
+        .map_err(|failure| super::refused(failure, applied))?;
     to_object(served, object, &managers);
     Ok(merged.unwrap_or(live))
 }

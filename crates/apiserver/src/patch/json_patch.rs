@@ -251,7 +251,11 @@ mod tests {
             for test in tests.as_array().unwrap().iter().filter(|t| !t.bool_at(&["disabled"])) {
                 let (Some(doc), Some(patch)) = (test.get("doc"), test.get("patch")) else { continue };
                 let whole = |path: &str| {
-                    patch.as_array().unwrap_or_default().iter().any(|op| op.get(path).and_then(Value::as_str) == Some(""))
+                    patch
+                        .as_array()
+                        .unwrap_or_default()
+                        .iter()
+                        .any(|op| op.get(path).and_then(Value::as_str) == Some(""))
                 };
                 // The whole document, documents that are no objects, members that are left out.
                 let comment = test.str_at(&["comment"]);

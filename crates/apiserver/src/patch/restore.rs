@@ -29,9 +29,9 @@ fn value(found: &Value, ty: &Type) -> Result<(), String> {
     let simple = |fits: bool, name: &str| if fits { Ok(()) } else { Err(format!("unrecognized type: {name}")) };
     match (ty, found) {
         (_, Value::Null) => Ok(()),
-        (Type::Struct(id), Value::Object(map)) => map.iter().try_for_each(|(name, found)| {
-            builtin().field(*id, name).map_or(Ok(()), |field| value(found, &field.ty))
-        }),
+        (Type::Struct(id), Value::Object(map)) => map
+            .iter()
+            .try_for_each(|(name, found)| builtin().field(*id, name).map_or(Ok(()), |field| value(found, &field.ty))),
         (Type::Struct(_), other) => Err(format!("cannot restore struct from: {}", kind(other))),
         (Type::Map(inner), Value::Object(map)) => map.values().try_for_each(|found| value(found, inner)),
         (Type::Map(_), other) => Err(format!("cannot restore map from {}", kind(other))),

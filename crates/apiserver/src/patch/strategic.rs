@@ -14,7 +14,9 @@ pub(super) fn apply(patch: &Value, tree: Value, id: StructId) -> Result<Value, S
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    object(builtin(), Some(&Type::Struct(id)), base, changes).map(Value::Object).map_err(|why| Status::failure(500, "", why))
+    object(builtin(), Some(&Type::Struct(id)), base, changes)
+        .map(Value::Object)
+        .map_err(|why| Status::failure(500, "", why))
 }
 
 /// The type and strategy of a member.
