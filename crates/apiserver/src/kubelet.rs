@@ -9,7 +9,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::io;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use trireme_schema::{Status, Value};
+use trireme_streams::relay;
 
 /// A connection to a node.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -335,9 +335,6 @@ async fn forward(
     path: &str,
     host: &str,
 ) -> Result<Response<Body>, Status> {
-    let (mut sender, driver) =
-        hyper::client::conn::http1::handshake(TokioIo::new(connection)).await.map_err(|e| unavailable(host, e))?;
-    tokio::spawn(driver.with_upgrades());
     let upgrade = request.headers().get(header::UPGRADE).cloned();
     let waiting = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
@@ -358,17 +355,11 @@ async fn forward(
     *outgoing.method_mut() = parts.method;
     *outgoing.uri_mut() = path.parse().map_err(|e| Status::bad_request(format!("invalid path: {e}")))?;
     *outgoing.headers_mut() = headers;
-    let mut response = sender.send_request(outgoing).await.map_err(|e| unavailable(host, e))?;
+    let mut response = relay::exchange(connection, outgoing).await.map_err(|e| unavailable(host, e))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(waiting) = waiting
     {
-        let backend = hyper::upgrade::on(&mut response);
-        tokio::spawn(async move {
-            let (Ok(client), Ok(backend)) = tokio::join!(waiting, backend) else { return };
-            let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-            // Either side ends it; what it ended with is theirs to tell each other.
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut backend).await;
-        });
+        relay::join(waiting, hyper::upgrade::on(&mut response));
         let mut answer = Response::new(whole(""));
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *answer.headers_mut() = response.headers().clone();

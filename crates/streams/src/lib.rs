@@ -8,6 +8,8 @@
 //! - `spdy`: SPDY/3.1, with `command` for sessions and `port_forward` for ports;
 //! - `port_channels`: ports in channels of a WebSocket, as clients in Python forward them;
 //! - `tunnel`: SPDY within a WebSocket, as newer clients forward ports.
+//!
+//! Who does not end a stream himself passes it on by [`relay`].
 
 mod channel;
 mod command;
@@ -16,6 +18,7 @@ mod message;
 mod port_channels;
 mod port_forward;
 mod protocol;
+pub mod relay;
 mod session;
 mod spdy;
 mod tunnel;

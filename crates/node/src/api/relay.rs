@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use trireme_streams::relay;
 
 /// The runtime answers by then.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,10 +47,6 @@ async fn pass_on(mut request: Request<Incoming>, url: &str) -> Relayed {
     let failed = |e: &dyn std::fmt::Display| format!("cannot reach the container runtime at {authority}: {e}");
     let place = (authority.host(), authority.port_u16().unwrap_or(80));
     let socket = TcpStream::connect(place).await.map_err(|e| failed(&e))?;
-    let (mut sender, driver) =
-        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(|e| failed(&e))?;
-    tokio::spawn(driver.with_upgrades());
-
     let mut outgoing = Request::new(Full::new(Bytes::new()));
     *outgoing.method_mut() = request.method().clone();
     *outgoing.uri_mut() = uri.path_and_query().map_or("/", |p| p.as_str()).parse().map_err(|e| failed(&e))?;
@@ -59,16 +55,11 @@ async fn pass_on(mut request: Request<Incoming>, url: &str) -> Relayed {
     outgoing.headers_mut().remove(header::TRANSFER_ENCODING);
     let host = HeaderValue::from_str(authority.as_str()).map_err(|e| failed(&e))?;
     outgoing.headers_mut().insert(header::HOST, host);
-    let mut answer = sender.send_request(outgoing).await.map_err(|e| failed(&e))?;
+    let mut answer = relay::exchange(socket, outgoing).await.map_err(|e| failed(&e))?;
 
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = if status == StatusCode::SWITCHING_PROTOCOLS {
-        let (client, runtime) = (hyper::upgrade::on(&mut request), hyper::upgrade::on(&mut answer));
-        tokio::spawn(async move {
-            let (Ok(client), Ok(runtime)) = tokio::join!(client, runtime) else { return };
-            // Either side ends it; what it ended with is theirs to tell each other.
-            let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(runtime)).await;
-        });
+        relay::join(hyper::upgrade::on(&mut request), hyper::upgrade::on(&mut answer));
         Bytes::new()
     } else {
         Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|e| failed(&e))?.to_bytes()
