@@ -17,6 +17,12 @@ lint:
 test:
     cargo test --workspace
 
+# Clients that are not ours: the kube crate, and the Kubernetes project's Python client (from PyPI).
+test-clients:
+    cargo build -p trireme
+    cargo test -p trireme-clients --features kube
+    tests/clients/python.sh target/debug/trireme
+
 # A server and two agents in network namespaces of this machine (root).
 test-multi-node:
     cargo build -p trireme
@@ -49,3 +55,7 @@ deny:
 accept *topics:
     cargo build -p trireme
     accept/run {{topics}}
+
+# The README's first command, as it stands there (needs root).
+accept-first:
+    accept/first-commands.sh

@@ -132,8 +132,8 @@ says "expose" exposed kubectl expose deploy front --port=80 --target-port=8080
 comes "the exposed Service answers" 30 front bash -c "curl -fsS -m 3 http://\$('${KUBECTL_BIN:-kubectl}' get svc front -o jsonpath='{.spec.clusterIP}')/"
 # Version 1 of the group is what kubectl writes before 1.34.
 says "autoscale" autoscaled kubectl autoscale deploy front --max=3 --cpu-percent=70
-says "the autoscaler in version 1" '^70$' kubectl get hpa.v1.autoscaling front -o jsonpath='{.spec.targetCPUUtilizationPercentage}'
-says "the autoscaler in version 2" '^Utilization 70$' kubectl get hpa.v2.autoscaling front -o jsonpath='{.spec.metrics[0].resource.target.type} {.spec.metrics[0].resource.target.averageUtilization}'
+says "the autoscaler in version 1" '^70$' kubectl get horizontalpodautoscalers.v1.autoscaling front -o jsonpath='{.spec.targetCPUUtilizationPercentage}'
+says "the autoscaler in version 2" '^Utilization 70$' kubectl get horizontalpodautoscalers.v2.autoscaling front -o jsonpath='{.spec.metrics[0].resource.target.type} {.spec.metrics[0].resource.target.averageUtilization}'
 says "get hpa" 'Deployment/front +cpu: <unknown>/70%' kubectl get hpa
 
 # Create.

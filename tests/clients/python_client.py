@@ -6,6 +6,7 @@ from kubernetes import client, config, watch
 
 config.load_kube_config(sys.argv[1])
 core, apps, auth = client.CoreV1Api(), client.AppsV1Api(), client.AuthorizationV1Api()
+scaling, scaling2 = client.AutoscalingV1Api(), client.AutoscalingV2Api()
 space = "python-client"
 
 
@@ -57,6 +58,10 @@ try:
         "selector": {"matchLabels": {"app": "w"}}, "template": pod}})
     apps.patch_namespaced_deployment_scale("w", space, {"spec": {"replicas": 2}})
     assert apps.read_namespaced_deployment("w", space).spec.replicas == 2
+    scaling.create_namespaced_horizontal_pod_autoscaler(space, {"metadata": {"name": "w"}, "spec": {
+        "maxReplicas": 3, "targetCPUUtilizationPercentage": 60, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"}}})
+    metric = scaling2.read_namespaced_horizontal_pod_autoscaler("w", space).spec.metrics[0]
+    assert metric.resource.target.average_utilization == 60, metric
     review = auth.create_self_subject_access_review({"spec": {"resourceAttributes": {"verb": "create", "resource": "pods"}}})
     assert review.status.allowed
 finally:

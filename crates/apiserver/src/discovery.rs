@@ -134,11 +134,19 @@ fn group_value(name: &str, versions: &[String]) -> Value {
     ])
 }
 
+/// Kinds that upstream stores in an older version than we do, which only the hash shows.
+const STORED_AS_V1BETA1: [&str; 3] =
+    ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "CustomResourceDefinition"];
+
 /// The hash by which clients see where objects of several resources are stored together.
 fn storage_hash(served: &Served) -> String {
     use base64::Engine as _;
     let gv = &served.resource.gv;
-    let [group, version, _] = served.conversion.map_or([&gv.group, &gv.version, ""], |c| c.stored());
+    let [group, version, _] = match served.conversion {
+        Some(conversion) => conversion.stored(),
+        None if STORED_AS_V1BETA1.contains(&served.kind()) => [&gv.group, "v1beta1", ""],
+        None => [&gv.group, &gv.version, ""],
+    };
     let text = format!("{group}/{version}/{}", served.kind());
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
@@ -178,12 +186,13 @@ fn resource_list(server: &ApiServer, gv: &GroupVersion) -> Value {
             out.push(Value::Object(entry));
         }
     }
-    map([
-        ("kind", "APIResourceList".into()),
-        ("apiVersion", "v1".into()),
-        ("groupVersion", gv.to_string().into()),
-        ("resources", Value::Array(out)),
-    ])
+    let mut list = Map::from_iter([("kind", "APIResourceList".to_owned()), ("groupVersion", gv.to_string())]);
+    // The core group's list is of a time when lists had no version.
+    if !gv.group.is_empty() {
+        list.insert("apiVersion", "v1");
+    }
+    list.insert("resources", Value::Array(out));
+    Value::Object(list)
 }
 
 /// The aggregated document (`apidiscovery.k8s.io/v2`).
@@ -205,7 +214,6 @@ fn aggregated(server: &ApiServer, core: bool) -> Value {
         if !name.is_empty() {
             metadata.insert("name", name.as_str());
         }
-        metadata.insert("creationTimestamp", Value::Null);
         map([("metadata", metadata.into()), ("versions", Value::Array(versions.collect()))])
     });
     map([
@@ -216,8 +224,10 @@ fn aggregated(server: &ApiServer, core: bool) -> Value {
     ])
 }
 
-fn kind_value(gv: &GroupVersion, kind: &str) -> Value {
-    map([("group", gv.group.as_str().into()), ("version", gv.version.as_str().into()), ("kind", kind.into())])
+/// The kind of an answer: its group and version are told when they are others than those of the list.
+fn kind_value(gv: Option<&GroupVersion>, kind: &str) -> Value {
+    let (group, version) = gv.map_or(("", ""), |gv| (&gv.group, &gv.version));
+    map([("group", group.into()), ("version", version.into()), ("kind", kind.into())])
 }
 
 fn aggregated_resource(served: &Served) -> Value {
@@ -225,7 +235,7 @@ fn aggregated_resource(served: &Served) -> Value {
     let scope = if r.namespaced { "Namespaced" } else { "Cluster" };
     let mut entry = Map::new();
     entry.insert("resource", r.plural.as_str());
-    entry.insert("responseKind", kind_value(&r.gv, &r.kind));
+    entry.insert("responseKind", kind_value(None, &r.kind));
     entry.insert("scope", scope);
     entry.insert("singularResource", r.singular.as_str());
     entry.insert("verbs", r.verbs.clone());
@@ -237,10 +247,9 @@ fn aggregated_resource(served: &Served) -> Value {
     }
     if !r.subresources.is_empty() {
         let subresources = r.subresources.iter().map(|s| {
-            let gv = s.gv.as_ref().unwrap_or(&r.gv);
             map([
                 ("subresource", s.name.as_str().into()),
-                ("responseKind", kind_value(gv, &s.kind)),
+                ("responseKind", kind_value(s.gv.as_ref(), &s.kind)),
                 ("verbs", s.verbs.clone().into()),
             ])
         });
