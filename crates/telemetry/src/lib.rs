@@ -4,4 +4,4 @@
 
 mod logs;
 
-pub use logs::{Error, Format, LogConfig, start};
+pub use logs::{Error, Format, LogConfig, check, start};

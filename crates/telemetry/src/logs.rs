@@ -50,10 +50,19 @@ impl FromStr for Format {
     }
 }
 
+/// Whether logging can be started so.
+pub fn check(config: &LogConfig) -> Result<(), Error> {
+    filter(config).map(|_| ())
+}
+
+fn filter(config: &LogConfig) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(&config.level)
+        .map_err(|error| Error::Level { level: config.level.clone(), reason: error.to_string() })
+}
+
 /// Starts logging to standard error. Colours are used only on a terminal.
 pub fn start(config: &LogConfig) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&config.level)
-        .map_err(|error| Error::Level { level: config.level.clone(), reason: error.to_string() })?;
+    let filter = filter(config)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

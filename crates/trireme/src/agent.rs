@@ -38,7 +38,7 @@ pub fn run(common: &Common, args: &cli::Agent) -> Result<(), Failure> {
     let token: JoinToken =
         args.token.trim().parse().map_err(|error: trireme_pki::Error| Usage(format!("--token: {error}")))?;
     let server = Server::parse(&args.server).map_err(Usage)?;
-    usage::node(&args.node)?;
+    usage::none(usage::node(&args.node))?;
     usage::root()?;
     trireme_telemetry::start(&LogConfig { level: common.log_level.clone(), format: common.log_format })?;
     if common.data_dir.join("store").exists() {

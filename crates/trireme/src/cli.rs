@@ -71,18 +71,39 @@ Ctrl-C stops Trireme and leaves the workloads running; `trireme down` stops them
   sudo trireme agent --server https://10.0.0.1:6443 --token K10...::node:...")]
     Agent(Box<Agent>),
     /// Stop Trireme and the workloads of this machine
+    #[command(after_help = "Examples:
+  sudo trireme down
+  sudo trireme down --data-dir /srv/b    the one that lives there
+
+What is stored stays: `trireme up` brings the workloads back.")]
     Down,
     /// Remove everything that Trireme made on this machine
+    #[command(after_help = "Examples:
+  sudo trireme uninstall --yes
+  sudo trireme uninstall --data-dir /srv/b --yes")]
     Uninstall(Uninstall),
     /// Print the administrator's kubeconfig
     #[command(after_help = "Example:
   sudo trireme kubeconfig > ~/.kube/config")]
     Kubeconfig,
     /// Manage the container images of this machine
+    #[command(after_help = "Examples:
+  sudo trireme images ls
+  sudo trireme images import app.tar
+  sudo trireme images pull docker.io/library/nginx:1.29
+  sudo trireme images rm docker.io/library/nginx:1.29")]
     #[command(subcommand)]
     Images(Images),
     /// Print the configuration that file, environment and flags add up to
+    #[command(after_help = "Examples:
+  trireme config
+  trireme config --config ./trireme.yaml --output json")]
     Config(Box<ConfigCommand>),
+    /// Tell what is wrong with the configuration, without a start
+    #[command(after_help = "Examples:
+  trireme check-config
+  trireme check-config --config ./trireme.yaml && sudo trireme server --config ./trireme.yaml")]
+    CheckConfig(Box<Server>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:
   trireme completion bash > /etc/bash_completion.d/trireme")]
@@ -91,6 +112,8 @@ Ctrl-C stops Trireme and leaves the workloads running; `trireme down` stops them
         shell: clap_complete::Shell,
     },
     /// Print the version
+    #[command(after_help = "Example:
+  trireme version -o json")]
     Version {
         /// Output format
         #[arg(long, short = 'o', value_enum, default_value_t = Output::Text)]
@@ -227,12 +250,18 @@ pub struct ConfigCommand {
 #[derive(Debug, Subcommand)]
 pub enum Images {
     /// List images
+    #[command(after_help = "Examples:
+  sudo trireme images ls
+  sudo trireme images ls -o json")]
     Ls {
         /// Output format
         #[arg(long, short = 'o', value_enum, default_value_t = Output::Text)]
         output: Output,
     },
     /// Import images from an archive (`docker save` or OCI layout; `-` reads standard input)
+    #[command(after_help = "Examples:
+  sudo trireme images import app.tar
+  docker save app:1 | sudo trireme images import -")]
     Import {
         /// The archives
         #[arg(required = true, value_name = "FILE")]
@@ -242,6 +271,8 @@ pub enum Images {
         output: Output,
     },
     /// Pull images from their registry
+    #[command(after_help = "Example:
+  sudo trireme images pull docker.io/library/nginx:1.29")]
     Pull {
         /// The images
         #[arg(required = true, value_name = "IMAGE")]
@@ -259,6 +290,8 @@ pub enum Images {
         output: Output,
     },
     /// Remove images, each with all its names
+    #[command(after_help = "Example:
+  sudo trireme images rm docker.io/library/nginx:1.29")]
     Rm {
         /// The images
         #[arg(required = true, value_name = "IMAGE")]
@@ -274,6 +307,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn check(command: &clap::Command, parent: &str) {
+            let name = format!("{parent} {}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{name}");
+            command.get_subcommands().for_each(|command| check(command, &name));
+        }
+        check(&Cli::command(), "");
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod store;
 
 pub use command::{import_dir, run};
 pub use serve::{SOCKET, serve};
-pub use store::options;
+pub use store::{options, registries};

@@ -3,6 +3,7 @@
 mod address;
 mod agent;
 mod certificates;
+mod check;
 mod cidr;
 mod cli;
 mod cluster_info;
@@ -85,6 +86,7 @@ fn run() -> Result<(), Failure> {
         Command::Server(server) => serve::run(&common, &server, false),
         Command::Kubeconfig => print::kubeconfig(&common),
         Command::Config(config) => print::config(&common, &config),
+        Command::CheckConfig(server) => check::run(&common, &server),
         Command::Version { output } => print::version(output),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "trireme", &mut std::io::stdout());

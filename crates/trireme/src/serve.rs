@@ -24,7 +24,7 @@ struct Running {
 /// # Errors
 /// One line that says what to do.
 pub fn run(common: &Common, args: &Server, demo: bool) -> Result<(), Failure> {
-    usage::server(args)?;
+    usage::none(usage::server(args))?;
     if !disabled(args, "node") {
         usage::root()?;
     }

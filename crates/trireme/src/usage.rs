@@ -10,22 +10,30 @@ use std::net::IpAddr;
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// What a server is told fits together.
-///
-/// # Errors
-/// What does not.
-pub fn server(args: &Server) -> Result<(), Usage> {
-    disable::check(&args.disable).map_err(Usage)?;
-    node(&args.node)?;
+/// What a server is told that does not fit together.
+pub fn server(args: &Server) -> Vec<String> {
+    let mut found: Vec<String> = disable::check(&args.disable).err().into_iter().collect();
+    found.extend(node(&args.node));
     let (pods, services) = (&args.cluster_cidr, &args.service_cidr);
     if pods.overlaps(services) {
-        return Err(Usage(format!("--cluster-cidr {pods} and --service-cidr {services} overlap")));
+        found.push(format!("--cluster-cidr {pods} and --service-cidr {services} overlap"));
     }
-    let dns = dns(args).ok_or_else(|| Usage(format!("--service-cidr {services} is too small")))?;
-    if !services.contains(dns) {
-        return Err(Usage(format!("--cluster-dns {dns} is not in --service-cidr {services}")));
+    match dns(args) {
+        None => found.push(format!("--service-cidr {services} is too small")),
+        Some(dns) if !services.contains(dns) => {
+            found.push(format!("--cluster-dns {dns} is not in --service-cidr {services}"));
+        }
+        Some(_) => {}
     }
-    Ok(())
+    found
+}
+
+/// Refuses a start for the first of the problems.
+///
+/// # Errors
+/// If there is one.
+pub fn none(problems: Vec<String>) -> Result<(), Usage> {
+    problems.into_iter().next().map_or(Ok(()), |problem| Err(Usage(problem)))
 }
 
 /// The address of cluster DNS.
@@ -33,21 +41,17 @@ pub fn dns(args: &Server) -> Option<IpAddr> {
     args.cluster_dns.or_else(|| args.service_cidr.nth(10))
 }
 
-/// What a node is told can be.
-///
-/// # Errors
-/// What cannot.
-pub fn node(args: &Node) -> Result<(), Usage> {
-    node::labels(args).map_err(Usage)?;
-    node::taints(args).map_err(Usage)?;
+/// What a node is told that cannot be.
+pub fn node(args: &Node) -> Vec<String> {
+    let mut found: Vec<String> = node::labels(args).err().into_iter().chain(node::taints(args).err()).collect();
     let name = node::name(args);
     if !is_subdomain(&name) {
-        return Err(Usage(format!(
+        found.push(format!(
             "--node-name {name:?} is not a name of lower case letters, digits, '-' and '.', with a letter or digit at \
              both ends"
-        )));
+        ));
     }
-    Ok(())
+    found
 }
 
 /// A lower-case RFC 1123 subdomain.
@@ -87,7 +91,7 @@ mod tests {
     fn said(flags: &[&str]) -> String {
         let cli = Cli::try_parse_from(["trireme", "server"].iter().chain(flags)).unwrap();
         let Command::Server(args) = cli.command else { panic!() };
-        server(&args).map_or_else(|usage| usage.0, |()| String::new())
+        server(&args).join("; ")
     }
 
     #[test]

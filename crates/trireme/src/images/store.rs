@@ -12,11 +12,7 @@ use trireme_schema::{json, yaml};
 /// What is wrong in the file.
 pub fn options(instance: &Instance, file: &Path) -> Result<ImagesOptions, Failure> {
     let mut options = ImagesOptions::new(instance.path("images"));
-    options.registries = match std::fs::read_to_string(file) {
-        Ok(text) => registries(&text).map_err(|e| format!("{}: {e}", file.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Registries::default(),
-        Err(error) => return Err(format!("cannot read {}: {error}", file.display()).into()),
-    };
+    options.registries = registries(file)?;
     let variable = |names: [&str; 2]| names.into_iter().find_map(|name| std::env::var(name).ok());
     options.proxy = Proxy {
         https: variable(["HTTPS_PROXY", "https_proxy"]).filter(|proxy| !proxy.is_empty()),
@@ -25,7 +21,19 @@ pub fn options(instance: &Instance, file: &Path) -> Result<ImagesOptions, Failur
     Ok(options)
 }
 
-fn registries(text: &str) -> Result<Registries, String> {
+/// The registries that a file tells; none if there is no file.
+///
+/// # Errors
+/// What is wrong in it.
+pub fn registries(file: &Path) -> Result<Registries, Failure> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => parse(&text).map_err(|e| format!("{}: {e}", file.display()).into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Registries::default()),
+        Err(error) => Err(format!("cannot read {}: {error}", file.display()).into()),
+    }
+}
+
+fn parse(text: &str) -> Result<Registries, String> {
     let value = yaml::parse(text).map_err(|e| e.to_string())?;
     if value == trireme_schema::Value::Null {
         return Ok(Registries::default());
@@ -39,9 +47,9 @@ mod tests {
 
     #[test]
     fn registries_are_read_and_unknown_keys_are_named() {
-        let read = registries("mirrors:\n  docker.io:\n    endpoint: [https://a.example]\n").unwrap();
+        let read = parse("mirrors:\n  docker.io:\n    endpoint: [https://a.example]\n").unwrap();
         assert_eq!(read.mirrors["docker.io"].endpoint, ["https://a.example"]);
-        assert!(registries("miror: {}\n").unwrap_err().contains("miror"));
-        assert_eq!(registries("").unwrap(), Registries::default());
+        assert!(parse("miror: {}\n").unwrap_err().contains("miror"));
+        assert_eq!(parse("").unwrap(), Registries::default());
     }
 }
