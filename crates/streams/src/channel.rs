@@ -56,20 +56,33 @@ fn input(protocol: Protocol, channel: u8, bytes: Bytes) -> Input {
     }
 }
 
-/// Sends all that a stream gives, until it ends or nobody takes it. What the client did not ask for is read all the same,
-/// so that the process is not held up.
-async fn pump(
+/// A place where output goes. What the client did not ask for is taken all the same, so that the process is not held up.
+pub(crate) trait Sink {
+    /// Takes a piece; false when the client has gone.
+    fn take(&self, piece: &[u8]) -> impl Future<Output = bool> + Send;
+}
+
+/// A channel of the connection.
+struct Channel<'a> {
     codec: Codec,
-    channel: u8,
-    from: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    number: u8,
     wanted: bool,
-    out: &mpsc::Sender<Message>,
-) {
+    out: &'a mpsc::Sender<Message>,
+}
+
+impl Sink for Channel<'_> {
+    async fn take(&self, piece: &[u8]) -> bool {
+        !self.wanted || self.out.send(frame(self.codec, self.number, piece)).await.is_ok()
+    }
+}
+
+/// Sends all that a stream gives, until it ends or nobody takes it.
+pub(crate) async fn pump(from: Option<Box<dyn AsyncRead + Send + Unpin>>, to: &(impl Sink + Sync)) {
     let Some(mut from) = from else { return };
     let mut buffer = vec![0; 16 << 10];
     // A terminal whose program has gone gives an error in place of an end.
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
-        if wanted && out.send(frame(codec, channel, &buffer[..n])).await.is_err() {
+        if !to.take(&buffer[..n]).await {
             return;
         }
     }
@@ -150,14 +163,9 @@ pub(crate) async fn carry(
             }
         };
         // The end is told after all output, since clients stop to listen when they know it.
-        let all = async {
-            tokio::join!(
-                pump(codec, STDOUT, stdout, wanted.stdout, &out),
-                pump(codec, STDERR, stderr, wanted.stderr, &out),
-                exit
-            )
-            .2
-        };
+        let to_stdout = Channel { codec, number: STDOUT, wanted: wanted.stdout, out: &out };
+        let to_stderr = Channel { codec, number: STDERR, wanted: wanted.stderr, out: &out };
+        let all = async { tokio::join!(pump(stdout, &to_stdout), pump(stderr, &to_stderr), exit).2 };
         let outcome = tokio::select! {
             outcome = all => outcome,
             () = pings => return,

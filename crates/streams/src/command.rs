@@ -1,12 +1,12 @@
 //! Remote commands over SPDY: the client opens a stream for each thing that it wants to hear or say.
 
-use crate::channel::{feed, size};
+use crate::channel::{Sink, feed, pump, size};
 use crate::ending::words;
 use crate::protocol::Protocol;
 use crate::session::Session;
 use crate::spdy::{Output, Stream};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 /// How long the client may take to open its streams.
@@ -69,7 +69,7 @@ pub(crate) async fn serve(mut streams: mpsc::Receiver<Stream>, protocol: Protoco
         Err(_) => return tracing::debug!("a client did not open its streams in time"),
     };
     let Session { stdin, stdout, stderr, resize, exit } = session;
-    let output = |stream: &Option<Stream>| stream.as_ref().map(|s| s.output.clone());
+    let output = |stream: &Option<Stream>| Heard(stream.as_ref().map(|s| s.output.clone()));
     let (out, err) = (output(&opened.stdout), output(&opened.stderr));
     let input = opened.stdin.map(|s| s.input);
     let sizes = async {
@@ -86,7 +86,7 @@ pub(crate) async fn serve(mut streams: mpsc::Receiver<Stream>, protocol: Protoco
         }
     };
     let told = async {
-        let ((), (), outcome) = tokio::join!(pump(stdout, out), pump(stderr, err), exit);
+        let ((), (), outcome) = tokio::join!(out.all(stdout), err.all(stderr), exit);
         if let Some(error) = opened.error {
             let words = words(protocol.ending, &outcome);
             if !words.is_empty() {
@@ -102,19 +102,24 @@ pub(crate) async fn serve(mut streams: mpsc::Receiver<Stream>, protocol: Protoco
     }
 }
 
-async fn pump(from: Option<Box<dyn AsyncRead + Send + Unpin>>, to: Option<Output>) {
-    let Some(mut from) = from else { return };
-    let mut buffer = vec![0; 16 << 10];
-    // A terminal whose program has gone gives an error in place of an end. What nobody wants to hear is read all the
-    // same, so that the process is not held up.
-    while let Ok(n @ 1..) = from.read(&mut buffer).await {
-        if let Some(to) = &to
-            && !to.send(&buffer[..n]).await
-        {
-            return;
+/// A stream that the client opened, or none.
+struct Heard(Option<Output>);
+
+impl Sink for Heard {
+    async fn take(&self, piece: &[u8]) -> bool {
+        match &self.0 {
+            Some(output) => output.send(piece).await,
+            None => true,
         }
     }
-    if let Some(to) = to {
-        to.end().await;
+}
+
+impl Heard {
+    /// Passes on all that a stream gives, and its end.
+    async fn all(self, from: Option<Box<dyn AsyncRead + Send + Unpin>>) {
+        pump(from, &self).await;
+        if let Some(output) = self.0 {
+            output.end().await;
+        }
     }
 }
