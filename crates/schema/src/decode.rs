@@ -46,6 +46,11 @@ pub fn decode(schema: &Schema, id: StructId, raw: Value) -> Result<Decoded, BadF
     Ok(Decoded { value, unknown })
 }
 
+/// The bytes that a base64 text stands for.
+pub fn bytes(text: &str) -> Option<Vec<u8>> {
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
+}
+
 /// Drops empty lists and maps, as the form that upstream stores (protobuf) does: it does not tell empty from absent.
 pub fn forget_empty(schema: &Schema, id: StructId, object: &mut Value) {
     let Some(map) = object.as_object_mut() else { return };

@@ -65,6 +65,17 @@ impl Errors {
         self.0.push(Error::duplicate(&path(place), Value::Null).showing(shown));
     }
 
+    /// The same, with a reason.
+    pub fn duplicate_because(&mut self, place: &Place<'_>, shown: impl Into<String>, detail: impl Into<String>) {
+        let error = Error::duplicate(&path(place), Value::Null).showing(shown);
+        self.0.push(Error { detail: detail.into(), ..error });
+    }
+
+    /// Could not be checked.
+    pub fn internal(&mut self, place: &Place<'_>, detail: impl Into<String>) {
+        self.0.push(Error::internal(&path(place), detail));
+    }
+
     /// Names something that is not there, with a reason.
     pub fn not_found_because(&mut self, place: &Place<'_>, value: impl Into<Value>, detail: impl Into<String>) {
         self.0.push(Error { detail: detail.into(), ..Error::not_found(&path(place), value) });

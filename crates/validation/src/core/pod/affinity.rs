@@ -1,6 +1,6 @@
 //! Affinity: which nodes and pods a pod wants near.
 
-use crate::{Errors, Place, engine};
+use crate::{Errors, Place};
 use trireme_schema::{Map, Value, names};
 
 /// The terms that a node must match.
@@ -8,11 +8,6 @@ pub(super) fn required_terms(selector: &Place<'_>, errors: &mut Errors) {
     for term in selector.items("nodeSelectorTerms") {
         term_of(&term, true, errors);
     }
-}
-
-/// A selector of nodes, for kinds that leave the visit to their functions.
-pub(crate) fn node_selector(selector: &Place<'_>, errors: &mut Errors) {
-    engine::walk_type("core.v1.NodeSelector", selector, errors);
 }
 
 pub(super) fn node(affinity: &Place<'_>, errors: &mut Errors) {

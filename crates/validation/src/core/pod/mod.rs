@@ -20,11 +20,10 @@ mod windows;
 use crate::rules::Registry;
 use crate::{Errors, Place};
 
-pub(crate) use affinity::node_selector;
 pub(crate) use env::{file_field, resource_selector};
-pub(crate) use resources::{container_resource_name, quantity_value, requirements, resource_name};
+pub(crate) use resources::{container_resource_name, is_overcommitted, quantity_value, resource_name};
 pub(crate) use tolerations::taint_effect;
-pub(crate) use warnings::template as template_warnings;
+pub(crate) use warnings::{node_term as node_term_warnings, workload as workload_warnings};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.on_type("core.v1.PodSpec", spec::check);

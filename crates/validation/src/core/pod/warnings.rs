@@ -27,23 +27,30 @@ pub(super) fn pod(subject: &Subject<'_>, warnings: &mut Vec<String>) {
 }
 
 pub(super) fn pod_template(subject: &Subject<'_>, warnings: &mut Vec<String>) {
-    template(&Place::root(subject).child("template"), warnings);
+    spec_and_metadata(&Place::root(subject).child("template"), false, warnings);
 }
 
-/// The warnings of a template.
-pub(crate) fn template(template: &Place<'_>, warnings: &mut Vec<String>) {
-    spec_and_metadata(template, false, warnings);
-}
-
-/// A name that becomes part of pods' names and host names.
-pub(crate) fn name_of_pods(name: &str, warnings: &mut Vec<String>) {
-    let wrong = host_name(name);
+/// The warnings of a kind that makes pods: of its name when it is made, if pods get it, and of its template when that
+/// is new.
+pub(crate) fn workload(subject: &Subject<'_>, template: &[&str; 2], names_pods: bool, warnings: &mut Vec<String>) {
+    if !subject.subresource.is_empty() {
+        return;
+    }
+    let name = subject.new.str_at(&["metadata", "name"]);
+    let wrong = if subject.is_create() && names_pods { host_name(name) } else { Vec::new() };
     if !wrong.is_empty() {
         warnings.push(format!(
             "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
             wrong.join(" ")
         ));
     }
+    let generation = |object: &Value| object.int_at(&["metadata", "generation"]);
+    if subject.old.is_some_and(|old| generation(old) == generation(subject.new)) {
+        return;
+    }
+    let root = Place::root(subject);
+    let outer = root.child(template[0]);
+    spec_and_metadata(&outer.child(template[1]), false, warnings);
 }
 
 fn host_name(name: &str) -> Vec<String> {
@@ -321,9 +328,4 @@ fn ports(spec: &Place<'_>, warnings: &mut Vec<String>) {
             others.push((port.to_string(), ip.to_owned(), host));
         }
     });
-}
-
-/// Whether a template changed, for kinds that warn of it only then.
-pub(crate) fn is_changed(subject: &Subject<'_>, path: &[&str]) -> bool {
-    subject.old.is_none_or(|old| old.at(path).unwrap_or(&Value::Null) != subject.new.at(path).unwrap_or(&Value::Null))
 }

@@ -9,6 +9,7 @@ use crate::{Errors, Place, engine};
 use std::collections::{HashMap, HashSet};
 use trireme_schema::{Value, names};
 
+#[expect(unused_imports, reason = "storage's drivers have such names too")]
 pub(crate) use sources::csi_driver_name;
 
 /// A source: its field, how errors within it are told, how one too many is told, its type.
