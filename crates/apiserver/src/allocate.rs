@@ -141,6 +141,14 @@ pub(crate) fn service(
         return Ok(());
     }
     if let Some(old) = old {
+        // Who changes only the one of the two fields that say the same means both.
+        let (one, all) = (["spec", "clusterIP"], ["spec", "clusterIPs"]);
+        if let Some(ip) = service.at(&one).cloned()
+            && old.at(&one) != Some(&ip)
+            && service.at(&all).is_none_or(|ips| old.at(&all) == Some(ips))
+        {
+            service.set_at(&all, vec![ip]);
+        }
         // What is not said again stays.
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"] {
             if let (None, Some(value)) = (service.at(&["spec", field]), old.at(&["spec", field])) {
@@ -264,8 +272,10 @@ fn node_ports(service: &mut Value, kind: &str, taken: &mut Taken, dry_run: bool)
             let same = || asked[i..].iter().filter(|p| p.int_at(&["port"]) == Some(number)).find_map(given);
             let chosen = given(port).or_else(|| if wants { of_port.get(&number).copied().or_else(same) } else { None });
             let node_port = match chosen {
+                // Those who have none are told so by validation.
+                Some(_) if !wants => continue,
                 Some(node_port) => {
-                    if !NODE_PORTS.contains(&node_port) {
+                    if given(port).is_some() && !NODE_PORTS.contains(&node_port) {
                         let why = "provided port is not in the valid range. The range of valid ports is 30000-32767";
                         return Err(vec![Error::invalid(&at, node_port, why)]);
                     }

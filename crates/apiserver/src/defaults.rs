@@ -104,6 +104,7 @@ fn rules(package: &str, name: &str, map: &mut Map) {
                 map.object("metadata").object("labels").insert("kubernetes.io/metadata.name", name);
             }
         }
+        ("core.v1", "NodeSpec") => pod_ranges(map),
         ("core.v1", "NodeStatus") => {
             if let Some(capacity) = map.get("capacity").cloned() {
                 or(map, "allocatable", capacity);
@@ -179,6 +180,16 @@ fn stored_version(map: &mut Map) {
     }
 }
 
+/// A node's range of addresses is the first of its ranges; where they differ, the one counts.
+fn pod_ranges(map: &mut Map) {
+    let first = map.get("podCIDRs").and_then(Value::as_array).and_then(|c| c.first()).cloned();
+    match (map.get("podCIDR").cloned(), first) {
+        (Some(one), first) if first.as_ref() != Some(&one) => drop(map.insert("podCIDRs", Value::Array(vec![one]))),
+        (None, Some(first)) if first.as_str() != Some("") => drop(map.insert("podCIDR", first)),
+        _ => {}
+    }
+}
+
 /// `latest` (or no tag) is always pulled, any other tag when it is not there.
 fn pull_policy(map: &mut Map, image: &str, policy: &str) {
     if map.get(policy).is_some() {
@@ -241,7 +252,8 @@ fn service_spec(map: &mut Map) {
     }
     let kind = map.str("type").to_owned();
     let external = matches!(kind.as_str(), "NodePort" | "LoadBalancer");
-    if external {
+    let by_address = map.get("externalIPs").and_then(Value::as_array).is_some_and(|ips| !ips.is_empty());
+    if external || (kind == "ClusterIP" && by_address) {
         or(map, "externalTrafficPolicy", "Cluster");
     }
     if external || kind == "ClusterIP" {

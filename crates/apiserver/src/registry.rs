@@ -326,7 +326,7 @@ impl ApiServer {
                 ));
             }
         } else if !given.is_empty() {
-            return Err(Status::bad_request("namespace may not be set on a cluster-scoped object"));
+            object.remove_at(&["metadata", "namespace"]);
         }
         let name = object.str_at(&["metadata", "name"]);
         if !target.name.is_empty() && name.is_empty() {

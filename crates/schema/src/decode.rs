@@ -139,10 +139,15 @@ fn go_field_type(schema: &Schema, owner: Option<StructId>, field: &Field) -> Str
         (None, None) => None,
     };
     match (name, owner, &field.ty) {
-        (Some(name), Some(owner), Type::List(_)) if field.named.is_none() => format!("[]{}.{name}", package(owner)),
+        (Some(name), Some(owner), Type::List(_)) => format!("[]{}.{name}", package(owner)),
         (Some(name), Some(owner), _) => format!("{}.{name}", package(owner)),
         _ => go_type(schema, &field.ty),
     }
+}
+
+/// Whether Go decodes a type by a method of it, which tells what it wants itself.
+fn decodes_itself(ty: &Type) -> bool {
+    matches!(ty, Type::IntOrString | Type::Time | Type::MicroTime | Type::Duration)
 }
 
 impl<'a> Decoder<'a> {
@@ -232,9 +237,20 @@ impl<'a> Decoder<'a> {
         let value = match (&field.ty, &raw) {
             (Type::Struct(id), Value::Object(_)) => self.structure(*id, raw)?,
             (Type::List(_) | Type::Map(_), Value::Array(_) | Value::Object(_)) => {
-                let want = || go_field_type(self.schema, self.owner, field);
+                let (schema, owner) = (self.schema, self.owner);
+                let want = || go_field_type(schema, owner, field);
                 match (&field.ty, raw) {
-                    (Type::List(element), Value::Array(items)) => self.list(element, items)?,
+                    (Type::List(element), Value::Array(items)) => {
+                        self.list(element, items).map_err(|error| match error {
+                            // Elements may have a type with a name.
+                            BadField::Type { found, place, want: it } if it == go_type(schema, element) => {
+                                let named = want();
+                                let want = named.strip_prefix("[]").unwrap_or(&named).to_owned();
+                                BadField::Type { found, place, want }
+                            }
+                            other => other,
+                        })?
+                    }
                     (Type::Map(element), Value::Object(map)) => self.map(element, map)?,
                     (_, raw) => return Err(self.mismatch(&raw, want())),
                 }
@@ -242,7 +258,7 @@ impl<'a> Decoder<'a> {
             _ => match self.scalar(&field.ty, raw) {
                 Ok(value) => value,
                 // The two forms of a number or text are decoded on their own.
-                Err(BadField::Type { found, place, .. }) if field.ty != Type::IntOrString => {
+                Err(BadField::Type { found, place, .. }) if !decodes_itself(&field.ty) => {
                     let want = go_field_type(self.schema, self.owner, field);
                     return Err(BadField::Type { found, place, want });
                 }
@@ -329,6 +345,9 @@ impl<'a> Decoder<'a> {
             (Type::IntOrString, Value::Int(n)) if i32::try_from(n).is_ok() => Value::Int(n),
             (Type::IntOrString, Value::String(text)) => Value::String(text),
             (Type::IntOrString, other) => return Err(self.mismatch(&other, "int32".into())),
+            (Type::Time | Type::MicroTime | Type::Duration, other) => {
+                return Err(self.mismatch(&other, "string".into()));
+            }
             (Type::Quantity, _) => return Err(text_error(crate::quantity::BadQuantity::Form.to_string())),
             (Type::RawExtension | Type::Json | Type::Any | Type::FieldsV1, value) => value,
             (Type::SchemaOrBool, Value::Bool(b)) => Value::Bool(b),

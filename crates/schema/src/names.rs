@@ -83,7 +83,9 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
         wrong.push(too_many_characters(63));
     }
     if !is_label(text) {
-        wrong.push(LABEL.to_owned());
+        // What would do as a longer name has only its dots too many.
+        let name = text.split('.').all(is_label);
+        wrong.push(if name { "must not contain dots".to_owned() } else { LABEL.to_owned() });
     }
     wrong
 }

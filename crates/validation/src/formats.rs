@@ -9,6 +9,7 @@ pub type Format = fn(&str) -> Vec<String>;
 /// The format of a name in the table.
 pub(crate) fn named(name: &str) -> Option<Format> {
     Some(match name {
+        "longName" => long_name,
         "label" => names::dns1123_label,
         "subdomain" => names::dns1123_subdomain,
         "dns1035" => names::dns1035_label,
@@ -27,6 +28,17 @@ pub(crate) fn named(name: &str) -> Option<Format> {
 
 const IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+/// A subdomain, in the words of kinds whose rules are declared.
+pub fn long_name(text: &str) -> Vec<String> {
+    let mut wrong = names::dns1123_subdomain(text);
+    if text.len() > 253
+        && let Some(first) = wrong.first_mut()
+    {
+        "must be no more than 253 bytes".clone_into(first);
+    }
+    wrong
+}
 
 /// An IPv4 or IPv6 address.
 pub fn ip(text: &str) -> Vec<String> {

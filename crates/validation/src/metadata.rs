@@ -10,7 +10,9 @@ const LARGEST_ANNOTATIONS: usize = 256 << 10;
 pub(crate) fn check(root: &Place<'_>, name: Format, errors: &mut Errors) {
     let meta = root.child("metadata");
     let generated = meta.text("generateName");
-    if !generated.is_empty() {
+    // Declared rules know names only.
+    let declared = matches!(root.subject.kind, "ReplicationController" | "DeviceClass");
+    if !generated.is_empty() && !declared {
         // The prefix must do as the beginning of a name; a trailing dash is fine, since something follows.
         let stem = generated.strip_suffix('-').filter(|s| !s.is_empty()).map(|s| format!("{s}a"));
         errors.format(&meta.child("generateName"), generated, name(stem.as_deref().unwrap_or(generated)));
@@ -111,8 +113,9 @@ fn finalizers(meta: &Place<'_>, errors: &mut Errors) {
     for (i, finalizer) in list.iter().enumerate() {
         let text = finalizer.as_str().unwrap_or_default();
         errors.format(&place, text, names::qualified_name(text));
-        // A rule of older days, which has the index in its path; not for what extends the API.
-        if !extends(meta) && !text.contains('/') && !matches!(text, "orphan" | "foregroundDeletion" | "kubernetes") {
+        // A rule of older days, which has the index in its path; not for what extends the API, nor for events.
+        let older = !extends(meta) && (meta.subject.group, meta.subject.kind) != ("", "Event");
+        if older && !text.contains('/') && !matches!(text, "orphan" | "foregroundDeletion" | "kubernetes") {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid_value(&place.index(i), text, why);
         }

@@ -80,15 +80,25 @@ fn is_counted(name: &str) -> bool {
         "services.loadbalancers",
         "storage",
     ];
-    (NAMES.contains(&name) && name != "storage") || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
+    (NAMES.contains(&name) && name != "storage")
+        || name.starts_with("hugepages-")
+        || name.starts_with("requests.hugepages-")
 }
 
 /// Whether a scope says something about what a resource counts.
 fn fits(scope: &str, resource: &str) -> bool {
     let compute = matches!(
         resource,
-        "pods" | "cpu" | "memory" | "requests.cpu" | "requests.memory" | "limits.cpu" | "limits.memory"
-            | "ephemeral-storage" | "requests.ephemeral-storage" | "limits.ephemeral-storage"
+        "pods"
+            | "cpu"
+            | "memory"
+            | "requests.cpu"
+            | "requests.memory"
+            | "limits.cpu"
+            | "limits.memory"
+            | "ephemeral-storage"
+            | "requests.ephemeral-storage"
+            | "limits.ephemeral-storage"
     );
     match scope {
         "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => compute,
@@ -218,14 +228,15 @@ fn order(item: &Place<'_>, name: &str, defaults: bool, errors: &mut Errors) {
     let of = |list: &str| item.entry(list, name).quantity();
     let (min, max, ratio) = (of("min"), of("max"), of("maxLimitRequestRatio"));
     let (default, request) = (of("default").filter(|_| defaults), of("defaultRequest").filter(|_| defaults));
-    let mut above = |a: Option<Quantity>, b: Option<Quantity>, list: &str, shown: Option<Quantity>, words: [&str; 2]| {
-        if let (Some(a), Some(b), Some(shown)) = (a, b, shown)
-            && a > b
-        {
-            let why = format!("{} value {a} is greater than {} value {b}", words[0], words[1]);
-            errors.invalid_value(&item.entry(list, name), shown.to_string(), why);
-        }
-    };
+    let mut above =
+        |a: Option<Quantity>, b: Option<Quantity>, list: &str, shown: Option<Quantity>, words: [&str; 2]| {
+            if let (Some(a), Some(b), Some(shown)) = (a, b, shown)
+                && a > b
+            {
+                let why = format!("{} value {a} is greater than {} value {b}", words[0], words[1]);
+                errors.invalid_value(&item.entry(list, name), shown.to_string(), why);
+            }
+        };
     above(min, max, "min", min, ["min", "max"]);
     above(min, request, "defaultRequest", request, ["min", "default request"]);
     above(request, max, "defaultRequest", request, ["default request", "max"]);

@@ -3,7 +3,6 @@
 use super::pod;
 use crate::rules::Registry;
 use crate::{Errors, Place, formats, internal};
-use std::collections::HashSet;
 use trireme_schema::{Value, names};
 
 pub(super) fn register(registry: &mut Registry) {
@@ -13,11 +12,16 @@ pub(super) fn register(registry: &mut Registry) {
 
 fn check(node: &Place<'_>, errors: &mut Errors) {
     if node.old.is_some() {
-        return update(node, errors);
+        update(node, errors);
+    } else {
+        taints(node, errors);
+        resources(node, errors);
     }
-    taints(node, errors);
-    resources(node, errors);
-    let spec = node.child("spec");
+    ranges(&node.child("spec"), errors);
+}
+
+/// The ranges of pods' addresses: one of each family.
+fn ranges(spec: &Place<'_>, errors: &mut Errors) {
     let all: Vec<&str> = spec.list("podCIDRs").iter().map(|c| c.as_str().unwrap_or_default()).collect();
     for cidr in spec.items("podCIDRs") {
         errors.format(&cidr, cidr.str(), formats::cidr(cidr.str()));
@@ -36,12 +40,6 @@ fn check(node: &Place<'_>, errors: &mut Errors) {
     let both = families.len() == all.len() && families.contains(&true) && families.contains(&false);
     if !both || all.len() > 2 {
         errors.invalid(&place, "may specify no more than one CIDR for each IP family");
-    }
-    let mut seen = HashSet::new();
-    for (i, text) in all.iter().enumerate() {
-        if !seen.insert(*text) {
-            errors.duplicate(&place.index(i), *text);
-        }
     }
 }
 

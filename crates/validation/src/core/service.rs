@@ -265,8 +265,8 @@ fn class(spec: &Place<'_>, errors: &mut Errors) {
 
 fn traffic(spec: &Place<'_>, errors: &mut Errors) {
     let kind = spec.text("type");
-    let external = matches!(kind, "LoadBalancer" | "NodePort")
-        || (kind == "ClusterIP" && !spec.list("externalIPs").is_empty());
+    let external =
+        matches!(kind, "LoadBalancer" | "NodePort") || (kind == "ClusterIP" && !spec.list("externalIPs").is_empty());
     let policy = spec.child("externalTrafficPolicy");
     match policy.str() {
         "" if external => errors.required(&policy, ""),

@@ -15,7 +15,7 @@ pub(super) fn pod(subject: &Subject<'_>, warnings: &mut Vec<String>) {
     let root = Place::root(subject);
     if subject.is_create() {
         let name = subject.new.str_at(&["metadata", "name"]);
-        let wrong = host_name(name);
+        let wrong = names::dns1123_label(name);
         if !wrong.is_empty() {
             warnings.push(format!(
                 "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
@@ -37,7 +37,7 @@ pub(crate) fn workload(subject: &Subject<'_>, template: &[&str; 2], names_pods: 
         return;
     }
     let name = subject.new.str_at(&["metadata", "name"]);
-    let wrong = if subject.is_create() && names_pods { host_name(name) } else { Vec::new() };
+    let wrong = if subject.is_create() && names_pods { names::dns1123_label(name) } else { Vec::new() };
     if !wrong.is_empty() {
         warnings.push(format!(
             "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
@@ -51,18 +51,6 @@ pub(crate) fn workload(subject: &Subject<'_>, template: &[&str; 2], names_pods: 
     let root = Place::root(subject);
     let outer = root.child(template[0]);
     spec_and_metadata(&outer.child(template[1]), false, warnings);
-}
-
-fn host_name(name: &str) -> Vec<String> {
-    let mut wrong = names::dns1123_label(name);
-    // A name that only has dots too many is told in few words.
-    if name.contains('.') && names::dns1123_subdomain(name).is_empty() {
-        let dots = || "must not contain dots".to_owned();
-        let last = wrong.len().saturating_sub(1);
-        wrong.truncate(last);
-        wrong.push(dots());
-    }
-    wrong
 }
 
 /// Labels of nodes that have new names.
