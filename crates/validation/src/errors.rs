@@ -86,6 +86,12 @@ impl Errors {
         self.0.push(Error::not_supported(&path(place), value, supported));
     }
 
+    /// The value of the place, of a type of the server's own, is none of the kinds that are.
+    pub(crate) fn not_supported_internal(&mut self, place: &Place<'_>, ty: &str, supported: &[&str]) {
+        let shown = internal::show(ty, place.value);
+        self.0.push(Error::not_supported(&path(place), Value::Null, supported).showing(shown));
+    }
+
     /// Text beyond a limit, in bytes.
     pub fn too_long(&mut self, place: &Place<'_>, limit: usize) {
         self.0.push(Error::too_long(&path(place), limit));

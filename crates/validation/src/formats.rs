@@ -1,5 +1,6 @@
 //! What texts may look like, by the names that `rules.txt` uses.
 
+use crate::{Errors, Place};
 use std::net::IpAddr;
 use trireme_schema::names;
 
@@ -38,6 +39,22 @@ pub fn long_name(text: &str) -> Vec<String> {
         "must be no more than 253 bytes".clone_into(first);
     }
     wrong
+}
+
+/// A domain, a slash and a path: how those are named who look after an object.
+pub(crate) fn domain_prefixed_path(place: &Place<'_>, errors: &mut Errors) {
+    let text = place.str();
+    match text.split_once('/') {
+        _ if text.is_empty() => errors.required(place, ""),
+        Some((host, path)) if !host.is_empty() && !path.is_empty() => {
+            errors.format(place, host, names::dns1123_subdomain(host));
+            if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b)) {
+                let why = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+                errors.invalid_value(place, path, why);
+            }
+        }
+        _ => errors.invalid(place, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
 }
 
 /// An IPv4 or IPv6 address.

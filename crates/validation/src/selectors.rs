@@ -2,7 +2,7 @@
 
 use crate::rules::Registry;
 use crate::{Errors, Place, metadata};
-use trireme_schema::names;
+use trireme_schema::{Map, Value, builtin, encode, names};
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.on_type("meta.v1.LabelSelector", selector);
@@ -35,4 +35,39 @@ fn requirement(place: &Place<'_>, errors: &mut Errors) {
     for value in place.items("values") {
         errors.format(&value, value.str(), names::label_value(value.str()));
     }
+}
+
+/// Whether a selector is there and selects everything.
+pub(crate) fn is_empty(selector: &Value) -> bool {
+    let none = |field: &str| match selector.get(field) {
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(Value::Object(map)) => map.is_empty(),
+        _ => true,
+    };
+    selector.as_object().is_some() && none("matchLabels") && none("matchExpressions")
+}
+
+/// Whether a selector that can be read matches labels; no selector matches nothing.
+pub(crate) fn matches(selector: Option<&Value>, labels: &Value) -> bool {
+    let Some(selector) = selector else { return false };
+    let wanted = selector.get("matchLabels").and_then(Value::as_object);
+    let alike = wanted.into_iter().flat_map(Map::iter).all(|(key, value)| labels.get(key) == Some(value));
+    alike
+        && selector.list_at(&["matchExpressions"]).iter().all(|requirement| {
+            let found = labels.get(requirement.str_at(&["key"]));
+            let listed = || found.is_some_and(|f| requirement.list_at(&["values"]).contains(f));
+            match requirement.str_at(&["operator"]) {
+                "In" => listed(),
+                "NotIn" => !listed(),
+                "Exists" => found.is_some(),
+                _ => found.is_none(),
+            }
+        })
+}
+
+/// The selector's JSON in the order of its type.
+pub(crate) fn shown(selector: &Value) -> String {
+    let id = builtin().type_named("meta.v1.LabelSelector").filter(|_| !selector.is_null());
+    let json = id.and_then(|id| String::from_utf8(encode::to_vec(builtin(), id, selector)).ok());
+    json.unwrap_or_else(|| "null".to_owned())
 }

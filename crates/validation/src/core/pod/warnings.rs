@@ -32,7 +32,7 @@ pub(super) fn pod_template(subject: &Subject<'_>, warnings: &mut Vec<String>) {
 
 /// The warnings of a kind that makes pods: of its name when it is made, if pods get it, and of its template when that
 /// is new.
-pub(crate) fn workload(subject: &Subject<'_>, template: &[&str; 2], names_pods: bool, warnings: &mut Vec<String>) {
+pub(crate) fn workload(subject: &Subject<'_>, template: &[&str], names_pods: bool, warnings: &mut Vec<String>) {
     if !subject.subresource.is_empty() {
         return;
     }
@@ -48,9 +48,8 @@ pub(crate) fn workload(subject: &Subject<'_>, template: &[&str; 2], names_pods: 
     if subject.old.is_some_and(|old| generation(old) == generation(subject.new)) {
         return;
     }
-    let root = Place::root(subject);
-    let outer = root.child(template[0]);
-    spec_and_metadata(&outer.child(template[1]), false, warnings);
+    let path = template.join(".");
+    spec_and_metadata(&Place::root(subject).child(&path), false, warnings);
 }
 
 /// Labels of nodes that have new names.
