@@ -4,7 +4,7 @@ use crate::formats;
 use crate::node::{Additional, Checks, Kind, List, Node, Rule};
 use crate::pattern::Pattern;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use trireme_schema::{Key, Map, Value};
 
 /// Compiles the schemas of one definition. What they have in common, within a version and between versions, is held once:
@@ -15,8 +15,17 @@ pub struct Compiler {
 }
 
 impl Compiler {
+    /// Compiles the schema of a resource.
+    pub fn resource(&mut self, schema: &Value) -> Arc<Node> {
+        self.node(schema, true)
+    }
+
     /// Compiles an OpenAPI v3 schema. What a structural schema cannot say is left out.
     pub fn schema(&mut self, schema: &Value) -> Arc<Node> {
+        self.node(schema, false)
+    }
+
+    fn node(&mut self, schema: &Value, root: bool) -> Arc<Node> {
         let empty = Map::new();
         let map = schema.as_object().unwrap_or(&empty);
         let list_of = |compiler: &mut Self, name: &str| -> Box<[Arc<Node>]> {
@@ -57,11 +66,17 @@ impl Compiler {
             one_of: list_of(self, "oneOf"),
             not: map.get("not").map(|schema| self.schema(schema)),
         };
+        let rules: Box<[Rule]> = array(map, "x-kubernetes-validations").iter().map(rule).collect();
+        let below = properties.iter().map(|(_, node)| node).chain(&items);
+        let values = if let Additional::Of(node) = &additional { Some(node) } else { None };
+        let ruled = !rules.is_empty() || below.chain(values).any(|node| node.ruled);
+        let embedded = flag(map, "x-kubernetes-embedded-resource");
+        let whole = ((root || embedded) && ruled).then(|| self.whole(map.str("type"), &properties));
         let node = Node {
             kind: Kind::of(map.str("type")),
             nullable: flag(map, "nullable"),
             preserve: flag(map, "x-kubernetes-preserve-unknown-fields"),
-            embedded: flag(map, "x-kubernetes-embedded-resource"),
+            embedded,
             int_or_string: flag(map, "x-kubernetes-int-or-string"),
             atomic: map.str("x-kubernetes-map-type") == "atomic",
             list: match map.str("x-kubernetes-list-type") {
@@ -74,9 +89,29 @@ impl Compiler {
             additional,
             default: map.get("default").filter(|d| !d.is_null()).map(|d| Box::new(d.clone())),
             checks: if says_something(&checks) { Some(Box::new(checks)) } else { None },
-            rules: array(map, "x-kubernetes-validations").iter().map(rule).collect(),
+            rules,
+            ruled,
+            whole,
+            programs: OnceLock::new(),
         };
         self.known.entry(signature(&node)).or_insert_with(|| Arc::new(node)).clone()
+    }
+
+    /// An object of the API as expressions see it: it says what it is, and has a name.
+    fn whole(&mut self, kind: &str, properties: &[(Key, Arc<Node>)]) -> Arc<Node> {
+        let text = self.schema(&trireme_schema::value!({"type": "string"}));
+        let metadata = trireme_schema::value!({"type": "object",
+            "properties": {"name": {"type": "string"}, "generateName": {"type": "string"}}});
+        let metadata = self.schema(&metadata);
+        let own = properties.iter().filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"));
+        let mut properties: Vec<(Key, Arc<Node>)> = own.cloned().collect();
+        properties.extend([
+            (Key::from("apiVersion"), text.clone()),
+            (Key::from("kind"), text),
+            (Key::from("metadata"), metadata),
+        ]);
+        properties.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+        Arc::new(Node { kind: Kind::of(kind), properties: properties.into(), ..Node::default() })
     }
 
     /// How many distinct nodes there are.
@@ -134,7 +169,7 @@ fn rule(value: &Value) -> Rule {
         message_expression: value.str_at(&["messageExpression"]).into(),
         reason: value.str_at(&["reason"]).into(),
         field_path: value.str_at(&["fieldPath"]).into(),
-        optional_old_self: value.bool_at(&["optionalOldSelf"]),
+        optional_old_self: value.get("optionalOldSelf").and_then(Value::as_bool),
     }
 }
 
@@ -143,8 +178,9 @@ fn rule(value: &Value) -> Rule {
 fn signature(node: &Node) -> String {
     use std::fmt::Write as _;
     let mut text = format!(
-        "{:?}{}{}{}{}{}{:?}{:?}{:?}",
+        "{:?}{}{}{}{}{}{}{:?}{:?}{:?}",
         node.kind,
+        u8::from(node.whole.is_some()),
         u8::from(node.nullable),
         u8::from(node.preserve),
         u8::from(node.embedded),

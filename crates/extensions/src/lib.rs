@@ -11,8 +11,10 @@ pub mod formats;
 pub mod jsonpath;
 pub mod names;
 mod node;
+mod paths;
 pub mod pattern;
 pub mod prune;
+pub mod rules;
 pub mod validate;
 pub mod version;
 

@@ -1,7 +1,8 @@
 //! Structural schemas, compiled: small nodes, each distinct one held once.
 
 use crate::pattern::Pattern;
-use std::sync::Arc;
+use crate::rules::Compiled;
+use std::sync::{Arc, OnceLock};
 use trireme_schema::{Key, Value};
 
 /// The JSON type that a node asks for.
@@ -109,6 +110,12 @@ pub struct Node {
     pub checks: Option<Box<Checks>>,
     /// CEL rules.
     pub rules: Box<[Rule]>,
+    /// Whether there are rules here or below.
+    pub ruled: bool,
+    /// The same with what all objects have, if its values are objects of the API: so expressions see it.
+    pub(crate) whole: Option<Arc<Node>>,
+    /// The rules, compiled when they are first needed; none when expressions cannot see the schema.
+    pub(crate) programs: OnceLock<Option<Box<[Option<Compiled>]>>>,
 }
 
 /// What values must satisfy besides their type.
@@ -167,8 +174,8 @@ pub struct Rule {
     pub reason: Box<str>,
     /// Where it is said, below the value.
     pub field_path: Box<str>,
-    /// It is asked for new values too, with an optional old one.
-    pub optional_old_self: bool,
+    /// It is asked for new values too, with an optional old one; `None` when nothing is said of that.
+    pub optional_old_self: Option<bool>,
 }
 
 impl Node {
@@ -191,14 +198,5 @@ impl Node {
             || self.properties.iter().any(|(_, node)| node.has_defaults())
             || self.items.as_ref().is_some_and(|node| node.has_defaults())
             || matches!(&self.additional, Additional::Of(node) if node.has_defaults())
-    }
-
-    /// Whether there is a rule somewhere.
-    pub fn has_rules(&self) -> bool {
-        !self.rules.is_empty()
-            || self.properties.iter().any(|(_, node)| node.has_rules())
-            || self.items.as_ref().is_some_and(|node| node.has_rules())
-            || matches!(&self.additional, Additional::Of(node) if node.has_rules())
-            || self.checks.as_ref().is_some_and(|c| c.all_of.iter().any(|node| node.has_rules()))
     }
 }

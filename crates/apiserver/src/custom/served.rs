@@ -23,7 +23,7 @@ impl Definition {
             .map(|v| {
                 (
                     v.str_at(&["name"]).to_owned(),
-                    compiler.schema(v.at(&["schema", "openAPIV3Schema"]).unwrap_or(&empty)),
+                    compiler.resource(v.at(&["schema", "openAPIV3Schema"]).unwrap_or(&empty)),
                 )
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use crate::compile::Compiler;
 use crate::node::Node;
-use crate::{prune, validate};
+use crate::{prune, rules, validate};
 use trireme_schema::field::{Error, Path};
 use trireme_schema::{Map, Value};
 
@@ -35,7 +35,8 @@ fn walk(schema: &Value, place: &Place, path: &Path, errors: &mut Vec<Error>) {
     let embedded = place.root || schema.bool_at(&["x-kubernetes-embedded-resource"]);
     let metadata = place.metadata && !embedded;
     if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
-        let node = Compiler::default().schema(schema);
+        let mut compiler = Compiler::default();
+        let node = if place.root { compiler.resource(schema) } else { compiler.schema(schema) };
         errors.extend(one(default, &node, embedded, place.pruned && !metadata, &path.child("default")));
     }
     if let Some(items) = schema.get("items").filter(|items| items.as_object().is_some()) {
@@ -61,7 +62,13 @@ fn one(default: &Value, node: &Node, embedded: bool, pruned: bool, path: &Path) 
             errors.push(Error::invalid(path, default.clone(), "must not have unknown fields"));
         }
     }
-    let within = validate::embedded_in(path, default, node, embedded);
-    errors.extend(if within.is_empty() { validate::value(path, default, node) } else { within });
+    let mut within = validate::embedded_in(path, default, node, embedded);
+    if within.is_empty() {
+        within = validate::value(path, default, node);
+    }
+    if within.is_empty() {
+        within = rules::check(path, default, None, node);
+    }
+    errors.extend(within);
     errors
 }

@@ -2,6 +2,7 @@
 
 mod conversion;
 mod defaults;
+mod expressions;
 mod openapi;
 mod parts;
 mod shown;

@@ -1,5 +1,6 @@
 //! The small parts of a definition: names, subresources, columns, selectable fields.
 
+use crate::paths;
 use trireme_schema::field::{Error, Path};
 use trireme_schema::{Value, names};
 
@@ -127,51 +128,9 @@ pub(super) fn selectable(given: &[Value], schema: &Value, path: &Path, errors: &
 /// # Errors
 /// Why it is no path into the schema.
 pub fn field_path<'a>(text: &str, schema: &'a Value, brackets: bool) -> Result<(Vec<String>, &'a Value), String> {
-    let (mut names, mut schema, mut rest) = (Vec::new(), schema, text);
-    while !rest.is_empty() {
-        let token = next_token(rest);
-        rest = &rest[token.len()..];
-        let name = match token {
-            "[" if !brackets => return Err("array notation is not allowed".into()),
-            "[" => {
-                let quoted = next_token(rest);
-                if quoted.is_empty() {
-                    return Err("unexpected end of JSON path".into());
-                }
-                rest = &rest[quoted.len()..];
-                let inside = quoted.strip_prefix('\'').and_then(|q| q.strip_suffix('\'')).filter(|_| quoted.len() > 1);
-                let Some(inside) = inside else {
-                    return Err(format!("expected single quoted string but got {quoted}"));
-                };
-                let name = unescaped(inside)?;
-                let close = next_token(rest);
-                match close {
-                    "]" => rest = &rest[1..],
-                    "" => {
-                        step(&mut schema, &name)?;
-                        return Err("unexpected end of JSON path".into());
-                    }
-                    other => {
-                        step(&mut schema, &name)?;
-                        return Err(format!("expected ] but got {other}"));
-                    }
-                }
-                name
-            }
-            "." => {
-                let name = next_token(rest);
-                if name.is_empty() {
-                    return Err("unexpected end of JSON path".into());
-                }
-                rest = &rest[name.len()..];
-                name.to_owned()
-            }
-            other => return Err(format!("expected [ or . but got: {other}")),
-        };
-        step(&mut schema, &name)?;
-        names.push(name);
-    }
-    Ok((names, schema))
+    let mut found = schema;
+    let names = paths::read(text, brackets, |name| step(&mut found, name))?;
+    Ok((names, found))
 }
 
 fn step(schema: &mut &Value, name: &str) -> Result<(), String> {
@@ -183,38 +142,6 @@ fn step(schema: &mut &Value, name: &str) -> Result<(), String> {
         (None, None) => return Err(nowhere()),
     };
     Ok(())
-}
-
-/// The next `.`, `[`, `]`, quoted text, or text up to one of the first three.
-fn next_token(text: &str) -> &str {
-    let bytes = text.as_bytes();
-    if bytes.first() == Some(&b'\'') {
-        let end = (1..bytes.len()).find(|&i| bytes[i] == b'\'' && bytes[i - 1] != b'\\');
-        return end.map_or(text, |end| &text[..=end]);
-    }
-    match text.find(['.', '[', ']']) {
-        Some(0) => &text[..1],
-        Some(at) => &text[..at],
-        None => text,
-    }
-}
-
-fn unescaped(text: &str) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some(c @ ('\\' | '\'')) => out.push(c),
-                Some('n') => out.push('\n'),
-                Some('r') => out.push('\r'),
-                Some('t') => out.push('\t'),
-                _ => return Err("invalid string literal: invalid syntax".into()),
-            },
-            c => out.push(c),
-        }
-    }
-    Ok(out)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The spec of a definition.
 
 use super::openapi::Limits;
-use super::{conversion, defaults, openapi, parts, shown, structural, walk};
+use super::{conversion, defaults, expressions, openapi, parts, shown, structural, walk};
 use trireme_schema::field::{Error, Path};
 use trireme_schema::{Value, names};
 
@@ -56,7 +56,9 @@ impl<'a> Hoisted<'a> {
 }
 
 /// What is demanded; a change is not held to what the definition did not satisfy before.
-pub(super) struct Demands {
+pub(super) struct Demands<'a> {
+    /// Schemas that the definition had before.
+    unchanged: Vec<&'a Value>,
     schema: bool,
     structural: bool,
     pub limits: Limits,
@@ -65,8 +67,8 @@ pub(super) struct Demands {
     many_selectable: bool,
 }
 
-impl Demands {
-    fn of(old: Option<&Value>) -> Self {
+impl<'a> Demands<'a> {
+    fn of(old: Option<&'a Value>) -> Self {
         let Some(old) = old else {
             let limits = Limits { kinds: true, atomic_sets: true, keys: true, pruned_defaults: true };
             return Self {
@@ -76,6 +78,7 @@ impl Demands {
                 immutable_names: false,
                 recognized_reviews: true,
                 many_selectable: false,
+                unchanged: Vec::new(),
             };
         };
         let hoisted = Hoisted::of(old);
@@ -96,6 +99,7 @@ impl Demands {
             limits,
             immutable_names: established,
             recognized_reviews: old.at(&["spec", "conversion"]).is_none_or(conversion::is_recognized),
+            unchanged: versions.iter().filter_map(|v| v.at(&["schema", "openAPIV3Schema"])).collect(),
             many_selectable: versions.iter().any(|v| v.list_at(&["selectableFields"]).len() > 8),
         }
     }
@@ -155,7 +159,7 @@ fn immutable(spec: &Value, old: &Value, established: bool, path: &Path, errors: 
     }
 }
 
-fn versions(crd: &Value, spec: &Value, demands: &Demands, path: &Path, errors: &mut Vec<Error>) {
+fn versions(crd: &Value, spec: &Value, demands: &Demands<'_>, path: &Path, errors: &mut Vec<Error>) {
     let hoisted = Hoisted::of(crd);
     let schema_of = |schema: Option<&Value>| schema.and_then(|s| s.get("openAPIV3Schema")).is_some();
     if !schema_of(hoisted.schema) {
@@ -214,7 +218,7 @@ fn rest(
     columns: Option<&Value>,
     selectable: Option<&Value>,
     schema: Option<&Value>,
-    demands: &Demands,
+    demands: &Demands<'_>,
     path: &Path,
     errors: &mut Vec<Error>,
 ) {
@@ -278,7 +282,7 @@ const AT_ROOT: [&str; 22] = [
 ];
 
 /// One schema, below the path of what holds it.
-fn one(holder: Option<&Value>, status: bool, demands: &Demands, path: &Path, errors: &mut Vec<Error>) {
+fn one(holder: Option<&Value>, status: bool, demands: &Demands<'_>, path: &Path, errors: &mut Vec<Error>) {
     let Some(schema) = holder.and_then(|holder| holder.get("openAPIV3Schema")) else { return };
     let path = path.child("openAPIV3Schema");
     let before = errors.len();
@@ -302,7 +306,7 @@ fn one(holder: Option<&Value>, status: bool, demands: &Demands, path: &Path, err
     if schema.bool_at(&["nullable"]) {
         errors.push(Error::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
     }
-    let mut unsupported = None;
+    let (mut unsupported, mut sound) = (None, false);
     if demands.structural {
         unsupported = structural::unsupported(schema);
         if unsupported.is_none() {
@@ -311,10 +315,15 @@ fn one(holder: Option<&Value>, status: bool, demands: &Demands, path: &Path, err
                 true => defaults::check(schema, demands.limits.pruned_defaults, &path),
                 false => wrong,
             };
+            sound = wrong.is_empty();
             errors.extend(wrong);
         }
     }
-    errors.extend(openapi::check(schema, &demands.limits, &path));
+    let wrong = openapi::check(schema, &demands.limits, &path);
+    if sound {
+        errors.extend(expressions::check(schema, demands.unchanged.contains(&schema), &wrong, &path));
+    }
+    errors.extend(wrong);
     if let Some(why) = unsupported.filter(|_| errors.len() == before) {
         errors.push(Error::invalid(&path, "", why));
     }
