@@ -4,7 +4,7 @@ mod compile;
 mod run;
 mod schema;
 
-pub(crate) use compile::{Compiled, Message, compile};
+pub(crate) use compile::{Compiled, compile};
 pub use run::check;
 
 /// What one expression may cost.
