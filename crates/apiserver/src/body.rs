@@ -142,7 +142,8 @@ fn check_kind(tree: &mut Value, gv: &GroupVersion, kind: &str, bytes: &[u8]) -> 
     }
     // Upstream's decoder knows the kinds of a few sets of groups, each of which has its place in the source.
     let scheme = match gv.group.as_str() {
-        "apiextensions.k8s.io" | "apiregistration.k8s.io" => "pkg/apiserver/scheme/scheme.go:28",
+        "apiextensions.k8s.io" => "pkg/apiserver/apiserver.go:55",
+        "apiregistration.k8s.io" => "pkg/apiserver/scheme/scheme.go:28",
         _ => "pkg/api/legacyscheme/scheme.go:30",
     };
     let own = |group: &str| matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io");

@@ -16,7 +16,8 @@ const BLAMED: usize = 4;
 /// What is wrong with the rules of a resource's schema. What is wrong besides is known: rules around that are not looked at.
 /// A schema that did not change keeps rules that have become too costly.
 pub(super) fn check(schema: &Value, unchanged: bool, wrong: &[Error], path: &Path) -> Vec<Error> {
-    let mut walk = Walk { wrong, unchanged, total: 0, costly: Vec::new(), errors: Vec::new(), compiler: Compiler::default() };
+    let mut walk =
+        Walk { wrong, unchanged, total: 0, costly: Vec::new(), errors: Vec::new(), compiler: Compiler::default() };
     walk.schema(schema, path, &Place { root: true, cardinality: Some(1), uncorrelatable: None });
     if walk.total > PER_SCHEMA {
         let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
@@ -129,8 +130,7 @@ impl Walk<'_> {
         }
         if compiled.uses_old {
             if let Some(within) = &place.uncorrelatable {
-                let why =
-                    format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {within}");
+                let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {within}");
                 self.errors.push(Error::invalid(&at, rule.str_at(&["rule"]), why));
             }
         } else if let Some(optional) = rule.get("optionalOldSelf") {

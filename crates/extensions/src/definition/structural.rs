@@ -158,11 +158,11 @@ fn validations(schema: &Value, skip_any: bool, skip_first: bool, path: &Path, er
         }
         for (i, part) in schema.list_at(&[name]).iter().enumerate() {
             let skip = name == "allOf" && i == 0 && skip_first;
-            nested(part, skip, name == "allOf", &path.child(name).index(i), errors);
+            nested(part, skip, &path.child(name).index(i), errors);
         }
     }
     if let Some(not) = schema.get("not") {
-        nested(not, false, false, &path.child("not"), errors);
+        nested(not, false, &path.child("not"), errors);
     }
     let pattern = schema.str_at(&["pattern"]);
     if let Some(why) = Some(pattern).filter(|p| !p.is_empty()).and_then(crate::pattern::error) {
@@ -171,13 +171,13 @@ fn validations(schema: &Value, skip_any: bool, skip_first: bool, path: &Path, er
     }
 }
 
-fn nested(schema: &Value, skip_any: bool, rules: bool, path: &Path, errors: &mut Vec<Error>) {
+fn nested(schema: &Value, skip_any: bool, path: &Path, errors: &mut Vec<Error>) {
     validations(schema, skip_any, false, path, errors);
     if let Some(items) = items(schema) {
-        nested(items, false, rules, &path.child("items"), errors);
+        nested(items, false, &path.child("items"), errors);
     }
     for (name, property) in members(schema, "properties") {
-        nested(property, false, rules, &path.child("properties").key(name), errors);
+        nested(property, false, &path.child("properties").key(name), errors);
     }
     const EMPTY: &str = "must be empty to be structural";
     const UNDEFINED: &str = "must be undefined to be structural";
