@@ -2,6 +2,7 @@
 
 use crate::answer::{self, Body};
 use crate::catalogue::Served;
+use crate::custom;
 use crate::media::Wanted;
 use crate::openapi;
 use crate::request::RequestInfo;
@@ -395,16 +396,17 @@ fn openapi_document(server: &ApiServer, name: &str) -> Option<Arc<Packed>> {
         return Some(found.clone());
     }
     let (catalogue, version) = (&*server.catalogue.now(), &server.config.version);
+    let find = |name: &str| custom::definitions::find(server, name);
     let bytes = match name {
-        "v2" => json::to_vec(&openapi::v2(catalogue, version)),
-        "v2.pb" => openapi::gnostic::document(&openapi::v2(catalogue, version)),
-        "api/v1" => json::to_vec(&openapi::v3(catalogue, &GroupVersion::parse("v1"), version)),
+        "v2" => json::to_vec(&openapi::v2(catalogue, version, &find)),
+        "v2.pb" => openapi::gnostic::document(&openapi::v2(catalogue, version, &find)),
+        "api/v1" => json::to_vec(&openapi::v3(catalogue, &GroupVersion::parse("v1"), version, &find)),
         _ => {
             let gv = GroupVersion::parse(name.strip_prefix("apis/")?);
             if !server.catalogue.now().has_version(&gv) {
                 return None;
             }
-            json::to_vec(&openapi::v3(catalogue, &gv, version))
+            json::to_vec(&openapi::v3(catalogue, &gv, version, &find))
         }
     };
     let made = Arc::new(Packed::new(&bytes));

@@ -1,5 +1,6 @@
 //! OpenAPI documents out of the schema.
 
+mod custom;
 pub(crate) mod descriptions;
 pub mod gnostic;
 
@@ -27,6 +28,18 @@ const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 const FIELDS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1";
+const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+
+/// Finds the definition of a custom resource by its name.
+pub type Find<'a> = &'a dyn Fn(&str) -> Option<Value>;
+
+/// The types that a document speaks of.
+#[derive(Default)]
+struct Used {
+    structs: BTreeSet<StructId>,
+    /// Schemas that are there already, by name.
+    custom: Map,
+}
 
 /// The two dialects: where components lie.
 #[derive(Clone, Copy)]
@@ -56,6 +69,13 @@ impl Dialect {
         Map::from_iter([("allOf", vec![Value::Object(self.reference(name))])])
     }
 
+    /// What stands in a list or map, where nothing stands beside a reference.
+    fn inner(self, schema: &Schema, ty: &Type, used: &mut BTreeSet<StructId>) -> Map {
+        let map = self.of(schema, ty, used);
+        let reference = map.get("allOf").and_then(|all| all.as_array()?.first()?.as_object()).cloned();
+        reference.unwrap_or(map)
+    }
+
     fn of(self, schema: &Schema, ty: &Type, used: &mut BTreeSet<StructId>) -> Map {
         match ty {
             Type::String => typed("string"),
@@ -74,12 +94,12 @@ impl Dialect {
             Type::Json | Type::Any | Type::SchemaOrBool | Type::SchemaOrArray | Type::SchemaOrStrings => Map::new(),
             Type::List(inner) => {
                 let mut map = typed("array");
-                map.insert("items", self.of(schema, inner, used));
+                map.insert("items", self.inner(schema, inner, used));
                 map
             }
             Type::Map(inner) => {
                 let mut map = typed("object");
-                map.insert("additionalProperties", self.of(schema, inner, used));
+                map.insert("additionalProperties", self.inner(schema, inner, used));
                 map
             }
             Type::Struct(id) => {
@@ -166,17 +186,16 @@ impl Dialect {
     }
 
     /// The types that are used, and all that they use.
-    fn definitions(self, mut open: BTreeSet<StructId>) -> Map {
+    fn definitions(self, used: Used, paths: &Map, texts: &Descriptions) -> Map {
         let schema = builtin();
-        let texts = Descriptions::load();
-        let mut out = Map::new();
+        let Used { structs: mut open, custom: mut out } = used;
         let mut done = BTreeSet::new();
         while let Some(id) = open.pop_first() {
             if !done.insert(id) {
                 continue;
             }
             let mut used = BTreeSet::new();
-            out.insert(full_name(schema, id), self.structure(schema, id, &texts, &mut used));
+            out.insert(full_name(schema, id), self.structure(schema, id, texts, &mut used));
             open.extend(used.difference(&done).copied());
         }
         let either = if self.v3 {
@@ -192,7 +211,10 @@ impl Dialect {
         } else {
             typed("string")
         };
+        let mut named = BTreeSet::new();
+        out.values().chain(paths.values()).for_each(|value| references(value, &mut named));
         for (name, mut value) in [
+            (PATCH, typed("object")),
             (QUANTITY, quantity),
             (TIME, formatted("string", "date-time")),
             (MICRO_TIME, formatted("string", "date-time")),
@@ -200,6 +222,9 @@ impl Dialect {
             (RAW, typed("object")),
             (FIELDS, typed("object")),
         ] {
+            if !named.iter().any(|reference| reference.ends_with(name)) {
+                continue;
+            }
             if let Some(text) = texts.of_type(name) {
                 value.insert("description", text);
             }
@@ -208,7 +233,16 @@ impl Dialect {
         out
     }
 
-    fn paths(self, served: &Served, used: &mut BTreeSet<StructId>) -> Vec<(String, Map)> {
+    fn paths(self, served: &Served, used: &mut Used, texts: &Descriptions, find: Find<'_>) -> Vec<(String, Map)> {
+        if let Some(custom) = &served.custom {
+            let document = custom::Document::new(self, served, texts);
+            let crd = find(&custom.definition.name).unwrap_or_default();
+            for (name, map) in document.schemas(&crd, used) {
+                used.custom.insert(name, map);
+            }
+            return document.paths(used);
+        }
+        let used = &mut used.structs;
         let schema = builtin();
         let r = &served.resource;
         used.insert(served.id);
@@ -314,41 +348,56 @@ fn gvk(gv: &GroupVersion, kind: &str) -> Value {
     Value::Object(Map::from_iter([("group", gv.group.as_str()), ("version", gv.version.as_str()), ("kind", kind)]))
 }
 
-fn info(version: &str) -> Map {
-    Map::from_iter([("title", "Kubernetes"), ("version", version)])
+/// All that a value refers to.
+fn references(value: &Value, out: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| references(item, out)),
+        Value::Object(map) => {
+            out.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            map.values().for_each(|value| references(value, out));
+        }
+        _ => {}
+    }
+}
+
+fn info(title: &str, version: &str) -> Map {
+    Map::from_iter([("title", title), ("version", version)])
 }
 
 /// The OpenAPI v3 document of a group and version.
-pub fn v3(catalogue: &Shelf, gv: &GroupVersion, version: &str) -> Value {
+pub fn v3(catalogue: &Shelf, gv: &GroupVersion, version: &str, find: Find<'_>) -> Value {
     let dialect = Dialect { root: "#/components/schemas/", v3: true };
-    let mut used = BTreeSet::new();
-    let mut paths = Map::new();
+    let texts = Descriptions::load();
+    let (mut used, mut paths, mut custom) = (Used::default(), Map::new(), false);
     for served in catalogue.all().filter(|s| s.resource.gv == *gv) {
-        for (path, methods) in dialect.paths(served, &mut used) {
+        custom |= served.custom.is_some();
+        for (path, methods) in dialect.paths(served, &mut used, &texts, find) {
             paths.insert(path, methods);
         }
     }
-    let schemas = Map::from_iter([("schemas", dialect.definitions(used))]);
+    let schemas = Map::from_iter([("schemas", dialect.definitions(used, &paths, &texts))]);
     let mut document = Map::from_iter([("openapi", "3.0.0")]);
-    document.insert("info", info(version));
+    let info = if custom { info("Kubernetes CRD Swagger", "v0.1.0") } else { info("Kubernetes", version) };
+    document.insert("info", info);
     document.insert("paths", paths);
     document.insert("components", schemas);
     Value::Object(document)
 }
 
 /// The OpenAPI v2 document of all.
-pub fn v2(catalogue: &Shelf, version: &str) -> Value {
+pub fn v2(catalogue: &Shelf, version: &str, find: Find<'_>) -> Value {
     let dialect = Dialect { root: "#/definitions/", v3: false };
-    let mut used = BTreeSet::new();
-    let mut paths = Map::new();
+    let texts = Descriptions::load();
+    let (mut used, mut paths) = (Used::default(), Map::new());
     for served in catalogue.all() {
-        for (path, methods) in dialect.paths(served, &mut used) {
+        for (path, methods) in dialect.paths(served, &mut used, &texts, find) {
             paths.insert(path, methods);
         }
     }
     let mut document = Map::from_iter([("swagger", "2.0")]);
-    document.insert("info", info(version));
+    document.insert("info", info("Kubernetes", version));
+    let definitions = dialect.definitions(used, &paths, &texts);
     document.insert("paths", paths);
-    document.insert("definitions", dialect.definitions(used));
+    document.insert("definitions", definitions);
     Value::Object(document)
 }

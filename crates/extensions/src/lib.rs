@@ -14,6 +14,7 @@ mod node;
 mod paths;
 pub mod pattern;
 pub mod prune;
+pub mod published;
 pub mod rules;
 pub mod validate;
 pub mod version;

@@ -79,6 +79,13 @@ fn definitions(server: &ApiServer) -> Vec<(Value, i64)> {
     snapshot.range(&served.prefix(""), None).map(|record| (served.read(&record.value), record.mod_revision)).collect()
 }
 
+/// A definition as it is stored.
+pub(crate) fn find(server: &ApiServer, name: &str) -> Option<Value> {
+    let served = server.catalogue.stored(GROUP, PLURAL)?;
+    let record = server.store.get(&served.key("", name))?;
+    Some(served.read(&record.value))
+}
+
 /// Puts what is established into the catalogue; what did not change stays as it is.
 fn serve(server: &ApiServer, all: &[(Value, i64)]) {
     let mut before: BTreeMap<String, Vec<Arc<Served>>> = BTreeMap::new();
