@@ -185,7 +185,7 @@ pub fn finish(
 
 /// As [`finish`]; what is wrong is told in the order in which the client wrote it.
 fn finish_in_order(
-    tree: Value,
+    mut tree: Value,
     duplicates: Vec<String>,
     gv: &GroupVersion,
     kind: &str,
@@ -196,6 +196,7 @@ fn finish_in_order(
     let refused = |why: &str| {
         Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", gv.version))
     };
+    crate::managed::keep_reset(&mut tree);
     let decoded = decode::decode(builtin(), id, tree).map_err(|e| refused(&e.to_string()))?;
     let mut notes: Vec<(String, &str)> = duplicates.into_iter().map(|path| (path, "duplicate")).collect();
     notes.extend(decoded.unknown.into_iter().map(|path| (path, "unknown")));

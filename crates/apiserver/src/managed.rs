@@ -127,8 +127,17 @@ fn set_owners(object: &mut Value, managers: &Managers) {
     }
 }
 
-/// Those that a write gives, if it gives any that make sense; otherwise those that are there. A list that is empty, or
-/// holds one empty entry, forgets all.
+/// Keeps in a body that its writer wants all owners forgotten: an empty list says so, and would not outlive decoding.
+pub(crate) fn keep_reset(tree: &mut Value) {
+    if let Some(Value::Array(list)) = tree.at_mut(&PATH)
+        && list.is_empty()
+    {
+        list.push(Value::object());
+    }
+}
+
+/// Those that a write gives, if it gives any that make sense; otherwise those that are there. A list of one empty entry
+/// forgets all.
 fn given_or_live(kind: &Kind<'_>, old: Option<&Value>, new: &Value) -> Managers {
     let live = || old.map(owners).unwrap_or_default();
     if !kind.subresource.is_empty() {
@@ -136,7 +145,6 @@ fn given_or_live(kind: &Kind<'_>, old: Option<&Value>, new: &Value) -> Managers 
     }
     match new.at(&PATH).and_then(Value::as_array) {
         None => live(),
-        Some([]) => Managers::default(),
         Some([only]) if only.as_object().is_some_and(Map::is_empty) => Managers::default(),
         Some(given) => match Managers::read(given) {
             Ok(managers) if !managers.is_empty() => managers,

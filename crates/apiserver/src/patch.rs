@@ -142,6 +142,7 @@ impl Patch<'_> {
         } else {
             self.check_kind(&tree, gv, kind).map_err(refused)?;
         }
+        crate::managed::keep_reset(&mut tree);
         let decoded = decode::decode(builtin(), id, tree).map_err(|e| refused(e.to_string()))?;
         notes.extend(decoded.unknown.iter().map(|path| format!("unknown field {path:?}")));
         match self.validation {

@@ -79,10 +79,6 @@ async fn perform(
         warnings: warnings.clone(),
         notes: Notes::of(&request),
     };
-    warnings.add(match &served.custom {
-        Some(custom) => custom.warning.clone(),
-        None => warnings::deprecation(&info.version, served.group(), served.kind()),
-    });
     if !info.subresource.is_empty() && !served.has_subresource(&info.subresource) {
         return Err(match &served.custom {
             Some(_) => Status::not_found(served.group(), served.plural(), &info.name),
@@ -106,10 +102,25 @@ async fn perform(
     if info.verb == "create" && served.custom.as_ref().is_some_and(|custom| custom.definition.terminating) {
         return Err(custom::terminating(served));
     }
+    // A place where nothing can be done is none; one where something else can be done is told apart from that.
+    let collection = info.name.is_empty() || matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
+    let verbs: &[&str] = if collection {
+        &["create", "list", "deletecollection"]
+    } else {
+        &["get", "update", "patch", "delete"]
+    };
+    if info.subresource.is_empty() && !verbs.iter().any(|verb| served.resource.verbs.iter().any(|v| v == verb)) {
+        return Err(Status::no_such_path());
+    }
+    let misplaced = misplaced || request.method() == http::Method::HEAD;
     if !allowed || misplaced {
         return Err(Status::method_not_allowed("", "", "")
             .with_message("the server does not allow this method on the requested resource"));
     }
+    warnings.add(match &served.custom {
+        Some(custom) => custom.warning.clone(),
+        None => warnings::deprecation(&info.version, served.group(), served.kind()),
+    });
     if let Some(response) = reviews::answer(server, &target, info).await? {
         return response.finish(server, request, query, wanted).await;
     }

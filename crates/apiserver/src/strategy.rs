@@ -345,9 +345,6 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
     {
         new.set_at(&["spec", "volumeName"], name.clone());
     }
-    if kind == "Pod" && target.subresource == "status" {
-        stamp_conditions(old, new);
-    }
     let asked = |value: &Value| {
         let mut value = value.clone();
         if let Some(map) = value.as_object_mut() {
@@ -382,19 +379,6 @@ fn only_ephemeral_containers(old: &Value, new: &mut Value) {
         }
     }
     *new = kept;
-}
-
-/// A condition that changed and does not say when, changed now.
-fn stamp_conditions(old: &Value, new: &mut Value) {
-    let before: Vec<Value> = old.list_at(&["status", "conditions"]).to_vec();
-    let Some(conditions) = new.at_mut(&["status", "conditions"]).and_then(Value::as_array_mut) else { return };
-    for condition in conditions.iter_mut().filter(|c| c.get("lastTransitionTime").is_none()) {
-        let same = before.iter().find(|b| {
-            b.str_at(&["type"]) == condition.str_at(&["type"]) && b.str_at(&["status"]) == condition.str_at(&["status"])
-        });
-        let at = same.and_then(|b| b.get("lastTransitionTime").cloned()).unwrap_or_else(|| time::now().into());
-        condition.set_at(&["lastTransitionTime"], at);
-    }
 }
 
 /// Gives out what only one object can have: addresses and ports of services.

@@ -22,6 +22,14 @@ pub enum BadProto {
     /// A field ends after the message does.
     #[error("proto: unexpected EOF")]
     End,
+    /// No field has this number.
+    #[error("proto: Unknown: illegal tag {tag} (wire type {wire})")]
+    Illegal {
+        /// The number.
+        tag: u32,
+        /// What follows it.
+        wire: u8,
+    },
     /// A number is longer than 64 bits.
     #[error("proto: integer overflow")]
     Overflow,
@@ -64,6 +72,7 @@ impl Envelope {
         let mut envelope = Self::default();
         while let Some((tag, wire)) = reader.tag()? {
             match (tag, wire) {
+                (0, _) => return Err(BadProto::Illegal { tag, wire }),
                 (1, 2) => {
                     let mut meta = Reader(reader.bytes()?);
                     while let Some((tag, wire)) = meta.tag()? {

@@ -65,6 +65,7 @@ pub(crate) fn undefaulted(
 ) -> Result<Object, Status> {
     let mut notes: Vec<String> = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
     let mut unknown = Vec::new();
+    crate::managed::keep_reset(&mut tree);
     let metadata = metadata(&mut tree, "metadata", &mut unknown).map_err(|why| refused(served, &why))?;
     unknown.extend(prune::object(&mut tree, Some(&custom.node)));
     prune::nulls(&mut tree, Some(&custom.node));

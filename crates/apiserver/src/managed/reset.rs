@@ -18,6 +18,8 @@ pub(super) fn fields(group: &str, kind: &str, subresource: &str, has_status: boo
         ("certificates.k8s.io", "CertificateSigningRequest", "approval") => {
             vec![SPEC, &["status", "certificate"]]
         }
+        // Who asks, and for what, is told once; upstream counts it as put back.
+        ("certificates.k8s.io", "CertificateSigningRequest", "") => vec![SPEC, STATUS],
         (_, _, "status") => vec![SPEC],
         (_, _, "finalize") => vec![STATUS],
         (_, _, "") if has_status => vec![STATUS],

@@ -51,13 +51,43 @@ fn block(value: &Value, depth: usize, out: &mut String) {
         Value::Array(_) => out.push_str("[]\n"),
         Value::String(text) if text.contains('\n') && is_literal(text) => literal(text, depth, out),
         Value::String(text) => {
-            out.push_str(&quoted(text));
+            folded(&quoted(text), depth, out);
             out.push('\n');
         }
         other => {
             out.push_str(&crate::json::to_string(other));
             out.push('\n');
         }
+    }
+}
+
+/// Go's writer begins a new line at the first space after this column.
+const WIDTH: usize = 80;
+
+/// A scalar on as many lines as it takes.
+fn folded(scalar: &str, depth: usize, out: &mut String) {
+    let mut column = out.chars().rev().take_while(|c| *c != '\n').count();
+    let double = scalar.starts_with('"');
+    // What stands between the quotes; a break is neither before its first nor after its last character.
+    let (first, last) = if scalar.starts_with(['"', '\'']) { (1, scalar.len() - 1) } else { (0, scalar.len()) };
+    let mut before = ' ';
+    for (i, c) in scalar.char_indices() {
+        let next = scalar[i + c.len_utf8()..].chars().next();
+        let inside = i > first && i + 1 < last;
+        let breaks = c == ' ' && before != ' ' && column > WIDTH && inside && (double || next != Some(' '));
+        if breaks {
+            out.push('\n');
+            indent(depth, out);
+            column = 2 * depth;
+            if double && next == Some(' ') {
+                out.push('\\');
+                column += 1;
+            }
+        } else {
+            out.push(c);
+            column += 1;
+        }
+        before = c;
     }
 }
 
@@ -191,6 +221,17 @@ fn double(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_texts_are_folded() {
+        let text = format!("{} b c", "a".repeat(90));
+        let value = crate::value!({ "k": text, "l": [format!("{text}: d")] });
+        let mut out = String::new();
+        write(&value, &mut out);
+        let a = "a".repeat(90);
+        assert_eq!(out, format!("k: {a}\n  b c\nl:\n- '{a}\n  b c: d'\n"));
+        assert_eq!(crate::yaml::parse(&out).unwrap(), value);
+    }
 
     #[test]
     fn texts_are_quoted_as_go_quotes_them() {
