@@ -19,6 +19,7 @@ mod convert;
 mod custom;
 mod defaults;
 mod discovery;
+mod documents;
 mod health;
 mod human;
 pub mod inprocess;

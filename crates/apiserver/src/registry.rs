@@ -105,7 +105,9 @@ impl Target {
     }
 
     fn not_found(&self) -> Status {
-        Status::not_found(self.group(), self.served.plural(), &self.name)
+        // Upstream looks these up by hand, and names them by their singular.
+        let resource = if self.served.kind() == "ComponentStatus" { "componentstatus" } else { self.served.plural() };
+        Status::not_found(self.group(), resource, &self.name)
     }
 
     /// The key that upstream's store has for the object, as its messages show it.

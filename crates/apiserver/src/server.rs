@@ -8,7 +8,7 @@ use crate::authz;
 use crate::catalogue::Catalogue;
 use crate::compress;
 use crate::discovery;
-use crate::health;
+use crate::documents;
 use crate::kubelet::Kubelets;
 use crate::media::Wanted;
 use crate::metrics::Metrics;
@@ -175,10 +175,10 @@ impl ApiServer {
     ) -> Result<Response<Body>, Status> {
         authz::authorize(self, &user, info)?;
         if !info.is_resource {
-            return match health::answer(self, info, query) {
-                Some(response) => Ok(response),
-                None => discovery::answer(self, info, request.headers(), wanted),
-            };
+            return documents::answer(self, info, query, request.headers(), wanted);
+        }
+        if !documents::is_api(self, info) {
+            return Ok(documents::not_found());
         }
         Ok(resources::answer(self, request, info, query, user, wanted).await)
     }

@@ -44,7 +44,7 @@ impl Lab {
         let config = Config {
             service_ranges: vec!["10.96.0.0/16".parse()?],
             advertise_address: [192, 0, 2, 1].into(),
-            advertise_port: 6443,
+            advertise_port: 16443,
             cluster_domain: "cluster.local".into(),
             version: "v1.36.2".into(),
             client_ca: pki.client_ca.certificate().to_owned(),

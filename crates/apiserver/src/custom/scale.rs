@@ -56,6 +56,11 @@ impl Scale {
         }
     }
 
+    /// The path of the replicas that are wanted.
+    pub(crate) fn replicas(&self) -> Vec<&str> {
+        steps(&self.spec)
+    }
+
     pub(crate) fn check_spec(&self, object: &Value) -> Option<Error> {
         check(object, &self.spec)
     }

@@ -39,28 +39,34 @@ fn scales() -> Result<Scales, Status> {
     Ok(Scales(id, Set::default()))
 }
 
-fn replicas() -> [Element; 2] {
-    [Element::field("spec"), Element::field("replicas")]
+/// Where a Scale tells of its replicas.
+const REPLICAS: [&str; 2] = ["spec", "replicas"];
+
+/// Where an object tells of its replicas.
+fn replicas_of(served: &Served) -> Vec<Element> {
+    let custom = served.custom.as_ref().and_then(|custom| custom.scale.as_ref());
+    let names = custom.map_or_else(|| REPLICAS.to_vec(), |scale| scale.replicas());
+    names.into_iter().map(Element::field).collect()
 }
 
-fn own_replicas() -> Set {
+fn set_of(path: &[Element]) -> Set {
     let mut set = Set::default();
-    set.insert(&replicas());
+    set.insert(path);
     set
 }
 
 /// Who owns an object's replicas, as owners of its scale.
 fn of_scale(served: &Served, object: &Value) -> Managers {
     let version = served.resource.gv.to_string();
-    let own = owners(object);
-    let entries = own.iter().filter(|entry| entry.api_version == version && entry.set.has(&replicas()));
+    let (own, replicas) = (owners(object), replicas_of(served));
+    let entries = own.iter().filter(|entry| entry.api_version == version && entry.set.has(&replicas));
     let moved = |entry: &Entry| {
         let manager = &entry.manager;
         Entry {
             manager: Manager::new(&manager.name, manager.operation, VERSION, &manager.subresource),
             api_version: VERSION.to_owned(),
             time: entry.time.clone(),
-            set: own_replicas(),
+            set: Set::of_fields([&REPLICAS[..]]),
         }
     };
     Managers::from_iter(entries.map(moved))
@@ -69,24 +75,26 @@ fn of_scale(served: &Served, object: &Value) -> Managers {
 /// Gives an object the owners that its scale has got: who lost the replicas there loses them here.
 fn to_object(served: &Served, object: &mut Value, scale: &Managers) {
     let version = served.resource.gv.to_string();
-    let before = owners(object);
+    let (before, replicas) = (owners(object), set_of(&replicas_of(served)));
+    let in_scale = Set::of_fields([&REPLICAS[..]]);
+    let owns = |entry: &Entry| !entry.set.common(&in_scale).is_empty();
     let here = |manager: &Manager| Manager::new(&manager.name, manager.operation, &version, &manager.subresource);
     let mut entries: Vec<Entry> = Vec::new();
     for entry in before.iter() {
         let mut entry = entry.clone();
-        let kept = scale.iter().any(|s| here(&s.manager) == entry.manager && s.set.has(&replicas()));
+        let kept = scale.iter().any(|s| here(&s.manager) == entry.manager && owns(s));
         if entry.api_version == version && !kept {
-            entry.set.subtract(&own_replicas());
+            entry.set.subtract(&replicas);
         }
         if !entry.set.is_empty() {
             entries.push(entry);
         }
     }
-    for entry in scale.iter().filter(|entry| entry.set.has(&replicas())) {
+    for entry in scale.iter().filter(|entry| owns(entry)) {
         let manager = here(&entry.manager);
         if !entries.iter().any(|have| have.manager == manager) {
             // Upstream does not know when: its times are those of owners that were there before.
-            entries.push(Entry { manager, api_version: version.clone(), time: None, set: own_replicas() });
+            entries.push(Entry { manager, api_version: version.clone(), time: None, set: replicas.clone() });
         }
     }
     set_owners(object, &Managers::from_iter(entries));

@@ -1,0 +1,52 @@
+//! Paths that are no resources: health, documents, and all that is not there.
+
+use crate::answer::{self, Body};
+use crate::discovery;
+use crate::health;
+use crate::media::Wanted;
+use crate::request::{Query, RequestInfo};
+use crate::server::ApiServer;
+use http::{HeaderMap, Response};
+use std::sync::Arc;
+use trireme_schema::Status;
+
+/// Whether a request is about an API that there is; all others are told so in plain text.
+pub(crate) fn is_api(server: &ApiServer, info: &RequestInfo) -> bool {
+    let mut parts = info.path.split('/').skip(1);
+    match (parts.next(), parts.next()) {
+        (Some("api"), _) | (Some("apis"), None | Some("")) => true,
+        (Some("apis"), Some(group)) => server.catalogue.now().groups.iter().any(|(name, _)| name == group),
+        _ => false,
+    }
+}
+
+/// 404 as Go's HTTP server says it.
+pub(crate) fn not_found() -> Response<Body> {
+    answer::text(404, "404 page not found\n")
+}
+
+/// Answers a request that is about no resource.
+///
+/// # Errors
+/// 404, and 405 for what can only be read.
+pub(crate) fn answer(
+    server: &Arc<ApiServer>,
+    info: &RequestInfo,
+    query: &Query,
+    headers: &HeaderMap,
+    wanted: Wanted,
+) -> Result<Response<Body>, Status> {
+    // Health is told whatever the method.
+    let asked = RequestInfo { verb: "get".into(), ..info.clone() };
+    let checks = ["/healthz", "/livez", "/readyz", "/metrics"].iter().any(|root| info.path.starts_with(root));
+    let found = match health::answer(server, &asked, query) {
+        Some(response) => Ok(response),
+        None => discovery::answer(server, &asked, headers, wanted),
+    };
+    match found {
+        Err(status) if status.code == 404 && !is_api(server, info) => Ok(not_found()),
+        Ok(_) if info.verb != "get" && !checks => Err(Status::method_not_allowed("", "", "")
+            .with_message("the server does not allow this method on the requested resource")),
+        other => other,
+    }
+}
