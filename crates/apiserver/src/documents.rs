@@ -36,6 +36,9 @@ pub(crate) fn answer(
     headers: &HeaderMap,
     wanted: Wanted,
 ) -> Result<Response<Body>, Status> {
+    if info.path.starts_with("//") {
+        return Ok(not_found());
+    }
     // Health is told whatever the method.
     let asked = RequestInfo { verb: "get".into(), ..info.clone() };
     let checks = ["/healthz", "/livez", "/readyz", "/metrics"].iter().any(|root| info.path.starts_with(root));

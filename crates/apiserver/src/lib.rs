@@ -1,7 +1,7 @@
 //! The Kubernetes API server: one pipeline for every kind.
 //!
 //! A request meets, in this order: [`listener`] (TLS, HTTP), `authn` (who), [`request`] (what), `authz` (may he),
-//! `resources` (bodies, patches, shapes), `admission`, `defaults`, `validation`, `managed` (who owns which field),
+//! `resources` (bodies, patches, `defaults`, shapes), `managed` (who owns which field), `admission`, `validation`,
 //! `registry` (compare-and-swap in the store). Reads are snapshots of the store's topics and end as the stored bytes.
 //! Components in the same process come in through [`inprocess`], the same way without the network.
 

@@ -257,9 +257,9 @@ impl ListOptions {
             if self.rule != "NotOlderThan" {
                 errors.push(Error::not_supported(&path, self.rule.as_str(), &["NotOlderThan"]));
             }
-            if !self.token.is_empty() {
-                errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
-            }
+        }
+        if !self.token.is_empty() {
+            errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
         }
         errors
     }

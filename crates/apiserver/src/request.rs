@@ -42,7 +42,10 @@ impl Query {
         let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for pair in text.split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            map.entry(decoded(key)).or_default().push(decoded(value));
+            // Go leaves out what it cannot read.
+            if let (Some(key), Some(value)) = (unescaped(key), unescaped(value)) {
+                map.entry(key).or_default().push(value);
+            }
         }
         Self(map)
     }
@@ -68,8 +71,14 @@ impl Query {
     }
 }
 
-fn decoded(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+/// A part of a query; `None` when a percent sign does not begin an escape, or for a semicolon.
+fn unescaped(text: &str) -> Option<String> {
+    let escapes = text.split('%').skip(1);
+    let broken = |escape: &str| !escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count().eq(&2);
+    if text.contains(';') || escapes.into_iter().any(broken) {
+        return None;
+    }
+    Some(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned())
 }
 
 impl RequestInfo {
@@ -187,5 +196,12 @@ mod tests {
         assert!(!info("GET", "/healthz").is_resource);
         assert!(!info("GET", "/apis/apps/v1").is_resource);
         assert_eq!(info("GET", "/api/v1/namespaces/a/services/s/proxy/x/y").rest, "x/y");
+    }
+
+    #[test]
+    fn queries_are_read_as_go_reads_them() {
+        let query = Query::parse("a=1&b=%zz&c=x+y%20z&a=2&d&e=%4&f=1;g=2");
+        assert_eq!((query.get("a"), query.all("a").len(), query.get("c")), ("1", 2, "x y z"));
+        assert!(query.has("d") && !query.has("b") && !query.has("e") && !query.has("f"));
     }
 }

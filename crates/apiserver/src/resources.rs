@@ -21,9 +21,9 @@ use crate::watching::{Item, Watching};
 use crate::{reviews, strategy, subresources, table};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{HeaderMap, Request, Response, header};
+use http::{Request, Response, header};
 use std::sync::Arc;
-use trireme_schema::{Map, Status, Value, builtin, json};
+use trireme_schema::{Map, Status, Value, json};
 
 /// Whether a request is answered by a stream that may last.
 pub fn is_stream(info: &RequestInfo, query: &Query) -> bool {

@@ -2,13 +2,12 @@
 
 use crate::answer::{self, Body};
 use crate::authz::{self, Action};
-use crate::body::{self, FieldValidation};
+use crate::body;
 use crate::managed;
 use crate::media::Wanted;
 use crate::options;
 use crate::registry::Target;
 use crate::request::{Query, RequestInfo};
-use crate::resources;
 use crate::server::{ApiServer, Incoming, header_text};
 use crate::user::User;
 use http::{Request, Response, header};

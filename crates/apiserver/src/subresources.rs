@@ -4,7 +4,7 @@
 use crate::admission::{self, Attributes, Operation};
 use crate::answer::{self, Body};
 use crate::authn::Bound;
-use crate::body::{self, FieldValidation};
+use crate::body;
 use crate::media::Wanted;
 use crate::options;
 use crate::registry::{DeleteOptions, Target};
@@ -141,9 +141,6 @@ async fn bind(
         conditions.retain(|c| c.str_at(&["type"]) != "PodScheduled");
         let mut condition = Map::from_iter([("type", "PodScheduled"), ("status", "True")]);
         condition.insert("lastTransitionTime", time::now());
-        if let Some(generation) = old.int_at(&["metadata", "generation"]) {
-            condition.insert("observedGeneration", generation);
-        }
         conditions.push(Value::Object(condition));
         new.set_at(&["status", "conditions"], Value::Array(conditions));
         Ok(new)

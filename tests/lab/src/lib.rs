@@ -19,6 +19,8 @@ pub const TOKEN: &str = "lab";
 pub struct Lab {
     /// The server.
     pub server: Arc<ApiServer>,
+    /// Its store.
+    pub store: Store,
     pki: ClusterPki,
     _dir: TempDir,
 }
@@ -55,8 +57,9 @@ impl Lab {
         };
         let tls = trireme_client::tls_trusting([])?.with_no_client_auth();
         let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(tls));
-        let server = ApiServer::open(Store::open(&dir.path().join("store"))?, config, kubelets).await?;
-        Ok(Self { server, pki, _dir: dir })
+        let store = Store::open(&dir.path().join("store"))?;
+        let server = ApiServer::open(store.clone(), config, kubelets).await?;
+        Ok(Self { server, store, pki, _dir: dir })
     }
 
     /// A client that may do everything.
