@@ -18,7 +18,11 @@ pub fn answer(server: &ApiServer, info: &RequestInfo, query: &Query) -> Option<R
         "/version" => return Some(version(server)),
         "/metrics" => {
             let text = server.metrics.text();
-            return Some(answer::typed(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", answer::whole(text)));
+            return Some(answer::typed(
+                200,
+                "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+                answer::whole(text),
+            ));
         }
         _ => {}
     }

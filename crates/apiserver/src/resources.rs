@@ -104,11 +104,8 @@ async fn perform(
     }
     // A place where nothing can be done is none; one where something else can be done is told apart from that.
     let collection = info.name.is_empty() || matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
-    let verbs: &[&str] = if collection {
-        &["create", "list", "deletecollection"]
-    } else {
-        &["get", "update", "patch", "delete"]
-    };
+    let verbs: &[&str] =
+        if collection { &["create", "list", "deletecollection"] } else { &["get", "update", "patch", "delete"] };
     if info.subresource.is_empty() && !verbs.iter().any(|verb| served.resource.verbs.iter().any(|v| v == verb)) {
         return Err(Status::no_such_path());
     }

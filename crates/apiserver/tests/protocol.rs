@@ -66,14 +66,18 @@ async fn a_list_goes_on_after_its_state_was_compacted() {
 
     let old = first["metadata"]["resourceVersion"].as_str().unwrap();
     let (code, gone) = get(&lab, &format!("{MAPS}?resourceVersion={old}&resourceVersionMatch=Exact")).await;
-    assert_eq!((code, gone["message"].as_str().unwrap()), (410, "The resourceVersion for the provided list is too old."));
+    assert_eq!(
+        (code, gone["message"].as_str().unwrap()),
+        (410, "The resourceVersion for the provided list is too old.")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_takes_over_what_it_applied_itself() {
     const LAST: &str = "kubectl.kubernetes.io/last-applied-configuration";
     let lab = Lab::new().await.unwrap();
-    let config = |a: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": a}});
+    let config =
+        |a: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": a}});
     let mut first = config("1");
     first["metadata"]["annotations"] = json!({LAST: config("1").to_string()});
     let path = format!("{MAPS}?fieldManager=kubectl-client-side-apply");
@@ -96,7 +100,8 @@ async fn kubectl_takes_over_what_it_applied_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_goes_when_its_last_applier_lets_it_go() {
     let lab = Lab::new().await.unwrap();
-    let config = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": data});
+    let config =
+        |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": data});
     let both = config(json!({"a": "1", "b": "1"}));
     assert_eq!(apply(&lab, "fieldManager=one", &both).await.0, 201);
     assert_eq!(apply(&lab, "fieldManager=two", &config(json!({"a": "1"}))).await.0, 200);

@@ -169,8 +169,14 @@ mod tests {
     fn the_tree_of_an_object_is_what_its_text_says() {
         let schema = builtin();
         for (ty, text) in [
-            ("core.v1.Pod", r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","labels":{"x":"y"}},"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"1"}}}]}}"#),
-            ("apps.v1.Deployment", r#"{"metadata":{"creationTimestamp":"2026-01-02T03:04:05Z"},"spec":{"replicas":0}}"#),
+            (
+                "core.v1.Pod",
+                r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","labels":{"x":"y"}},"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"1"}}}]}}"#,
+            ),
+            (
+                "apps.v1.Deployment",
+                r#"{"metadata":{"creationTimestamp":"2026-01-02T03:04:05Z"},"spec":{"replicas":0}}"#,
+            ),
             (
                 "apiextensions.v1.CustomResourceDefinition",
                 r#"{"spec":{"versions":[{"name":"v1","schema":{"openAPIV3Schema":{"properties":{"a":{"type":"object","maximum":2,"items":{"type":"string"}}}}}}]}}"#,
