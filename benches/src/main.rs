@@ -19,6 +19,7 @@ mod machine;
 mod plane;
 mod pods;
 mod recovery;
+mod rules;
 mod table;
 mod watchers;
 
@@ -41,6 +42,7 @@ const SECTIONS: &[(&str, Measure)] = &[
     ("lists", lists::measure),
     ("watchers", watchers::measure),
     ("recovery", recovery::measure),
+    ("rules", rules::measure),
     #[cfg(feature = "engines")]
     ("engines", engines::measure),
 ];

@@ -66,11 +66,12 @@ impl<'a> Evaluation<'a, '_, '_> {
         optional: bool,
         test: bool,
     ) -> std::result::Result<Option<Value<'a>>, EvalError> {
-        let key = match &qualifier.key {
-            QualifierKey::Constant(key) => Ok(key.clone()),
-            QualifierKey::Attribute(attribute) => self.resolve(attribute),
+        let found = match &qualifier.key {
+            QualifierKey::Constant(key) => find(value, key, optional || test),
+            QualifierKey::Attribute(attribute) => {
+                self.resolve(attribute).and_then(|key| find(value, &key, optional || test))
+            }
         };
-        let found = key.and_then(|key| find(value, &key, optional || test));
         if !matches!(&found, Err(error) if error.is_final()) && (!optional || matches!(found, Ok(Some(_)))) {
             self.budget.charge(1)?;
         }

@@ -105,41 +105,71 @@ impl<'a> Evaluation<'a, '_, '_> {
     }
 
     fn equals(&mut self, sides: &'a [Plan; 2], negated: bool, price: &Price) -> Result<'a> {
-        let args = [self.eval(&sides[0]), self.eval(&sides[1])].map(unless_final);
-        let [a, b] = [args[0].clone()?, args[1].clone()?];
-        self.budget.charge(price.cost(&[a.clone(), b.clone()].map(or_null), None))?;
-        let equal = a?.equals(&b?)?;
-        Ok(Value::Bool(equal != negated))
+        let (args, error) = self.both(&sides[0], &sides[1])?;
+        self.budget.charge(price.cost(&args, None))?;
+        match error {
+            Some(error) => Err(error),
+            None => Ok(Value::Bool(args[0].equals(&args[1])? != negated)),
+        }
+    }
+
+    /// The values of two plans, the second whatever becomes of the first, and the first error.
+    fn both(
+        &mut self,
+        a: &'a Plan,
+        b: &'a Plan,
+    ) -> std::result::Result<([Value<'a>; 2], Option<EvalError>), EvalError> {
+        let mut error = None;
+        let a = or_error(self.eval(a), &mut error)?;
+        let b = or_error(self.eval(b), &mut error)?;
+        Ok(([a, b], error))
     }
 
     fn call(&mut self, call: &'a CallPlan, pattern: Option<&Regex>) -> Result<'a> {
-        let mut args = Vec::with_capacity(call.args.len());
-        let mut error = None;
-        // Up to two arguments are evaluated whatever becomes of the first.
-        let patient = call.args.len() <= 2;
-        for (n, arg) in call.args.iter().enumerate() {
-            match self.eval(arg) {
-                Ok(value) => args.push(value),
-                Err(other) if other.is_final() => return Err(other),
-                Err(other) => {
-                    error = error.or(Some(other));
-                    args.push(Value::Null);
-                    if !patient && n + 1 < call.args.len() {
-                        return error.map_or(Ok(Value::Null), Err);
+        match &*call.args {
+            [a] => {
+                let mut error = None;
+                let args = [or_error(self.eval(a), &mut error)?];
+                self.pay_and_apply(call, &args, error, pattern)
+            }
+            [a, b] => {
+                let (args, error) = self.both(a, b)?;
+                self.pay_and_apply(call, &args, error, pattern)
+            }
+            plans => {
+                let mut args = Vec::with_capacity(plans.len());
+                let mut error = None;
+                for plan in plans {
+                    args.push(or_error(self.eval(plan), &mut error)?);
+                    // What comes after a failed argument is not evaluated, and the call costs nothing then.
+                    if args.len() < plans.len()
+                        && let Some(error) = error
+                    {
+                        return Err(error);
                     }
                 }
+                self.pay_and_apply(call, &args, error, pattern)
             }
         }
+    }
+
+    fn pay_and_apply(
+        &mut self,
+        call: &CallPlan,
+        args: &[Value<'a>],
+        error: Option<EvalError>,
+        pattern: Option<&Regex>,
+    ) -> Result<'a> {
         // What can be paid beforehand is: nobody waits for what is too expensive.
         if call.price.is_known_before() {
-            self.budget.charge(call.price.cost(&args, None))?;
+            self.budget.charge(call.price.cost(args, None))?;
         }
         let result = match error {
             Some(error) => Err(error),
-            None => apply(call, &args, pattern),
+            None => apply(call, args, pattern),
         };
         if !call.price.is_known_before() {
-            self.budget.charge(call.price.cost(&args, result.as_ref().ok()))?;
+            self.budget.charge(call.price.cost(args, result.as_ref().ok()))?;
         }
         result
     }
@@ -280,8 +310,16 @@ fn unless_final<'a>(result: Result<'a>) -> std::result::Result<Result<'a>, EvalE
     }
 }
 
-fn or_null<'a>(result: Result<'a>) -> Value<'a> {
-    result.unwrap_or(Value::Null)
+/// The value, or `null` in its place and the error beside it.
+fn or_error<'a>(result: Result<'a>, error: &mut Option<EvalError>) -> Result<'a> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(other) if other.is_final() => Err(other),
+        Err(other) => {
+            error.get_or_insert(other);
+            Ok(Value::Null)
+        }
+    }
 }
 
 /// What an entry holds; none if it is optional and absent.

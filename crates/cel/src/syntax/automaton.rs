@@ -88,6 +88,14 @@ const NAME: usize = 14;
 const OPTIONAL: usize = 15;
 const LITERAL: usize = 16;
 
+/// How many rules there are.
+pub(super) const RULES: usize = 17;
+
+/// Whether the rule is left-recursive in the grammar as it is written.
+pub(super) fn repeats_itself(rule: usize) -> bool {
+    matches!(rule, RELATION | CALC | MEMBER)
+}
+
 fn token(kind: Kind) -> Piece {
     Piece::Token(Set::of(&[kind]))
 }

@@ -1,12 +1,13 @@
 //! What is wrong with the syntax of an expression, as ANTLR's parser with its default error strategy would report it.
 
-use super::automaton::{Automaton, Edge, Frame, Role, Set, Stacks, State};
+use super::automaton::{Automaton, Edge, Frame, RULES, Role, Set, Stacks, State, repeats_itself};
 use super::lexer::{Kind, Token, Unrecognized};
+use super::parser::{DEEPEST, too_deep};
 
 /// How often the parser goes on after an error.
 const MOST_RECOVERIES: usize = 30;
 /// How many steps it takes at the most.
-const MOST_STEPS: usize = 200_000;
+const MOST_STEPS: usize = 100_000;
 
 /// How many tokens it skips after an error.
 const MOST_SKIPPED: usize = 256;
@@ -18,8 +19,13 @@ pub(super) struct Problem {
     pub(super) message: String,
 }
 
-/// The errors.
-pub(super) fn diagnose(text: &str, tokens: &[Token], unrecognized: &[Unrecognized]) -> Vec<Problem> {
+/// The errors; at least that the token number `failed` is one.
+pub(super) fn diagnose(
+    text: &str,
+    tokens: &[Token],
+    unrecognized: &[Unrecognized],
+    failed: Option<usize>,
+) -> Vec<Problem> {
     let kinds: Vec<Kind> = tokens.iter().map(|token| token.kind).collect();
     let automaton = Automaton::new();
     let mut parser = Parser {
@@ -31,6 +37,8 @@ pub(super) fn diagnose(text: &str, tokens: &[Token], unrecognized: &[Unrecognize
         stacks: Stacks::default(),
         state: automaton.starts[0],
         stack: None,
+        rules: vec![],
+        depths: [0; RULES],
         at: 0,
         recovering: false,
         last_error: None,
@@ -39,6 +47,10 @@ pub(super) fn diagnose(text: &str, tokens: &[Token], unrecognized: &[Unrecognize
         errors: vec![],
     };
     parser.run();
+    if let (true, Some(failed)) = (parser.errors.is_empty(), failed) {
+        let message = format!("no viable alternative at input {}", parser.token(failed));
+        parser.error(failed, message);
+    }
     parser.errors
 }
 
@@ -51,6 +63,9 @@ struct Parser<'a> {
     stacks: Stacks,
     state: State,
     stack: Option<usize>,
+    /// The rules that are being read, and how deep each is nested in itself.
+    rules: Vec<(usize, usize)>,
+    depths: [usize; RULES],
     at: usize,
     /// After an error, until a token fits again.
     recovering: bool,
@@ -98,6 +113,9 @@ impl Parser<'_> {
     fn leave(&mut self) -> bool {
         let Some(stack) = self.stack else { return false };
         let frame = self.stacks.top(stack);
+        if let Some((rule, depth)) = self.rules.pop() {
+            self.depths[rule] -= depth;
+        }
         self.state = frame.then;
         self.stack = frame.outer;
         true
@@ -107,6 +125,14 @@ impl Parser<'_> {
         let role = self.automaton.roles[self.state];
         if role != Role::Plain {
             self.sync(role == Role::Back)?;
+        }
+        if role == Role::Back
+            && let Some((rule, depth)) = self.rules.last_mut().filter(|(rule, _)| repeats_itself(*rule))
+        {
+            // What ANTLR makes of left recursion counts as nested in itself.
+            *depth += 1;
+            let rule = *rule;
+            self.deeper(rule)?;
         }
         let edges = &self.automaton.edges[self.state];
         let mut edge = 0;
@@ -127,10 +153,21 @@ impl Parser<'_> {
                 let frame = Frame { outer: self.stack, then: *then, precedence: *precedence };
                 self.stack = Some(self.stacks.push(frame));
                 self.state = self.automaton.starts[*rule];
+                self.rules.push((*rule, 1));
+                self.deeper(*rule)?;
             }
             None => return Err(Bad::Enough),
         }
         Ok(())
+    }
+
+    fn deeper(&mut self, rule: usize) -> Step {
+        self.depths[rule] += 1;
+        if self.depths[rule] <= DEEPEST {
+            return Ok(());
+        }
+        self.errors.push(Problem { at: None, message: too_deep() });
+        Err(Bad::Enough)
     }
 
     fn predict(&mut self, state: State) -> Result<usize, Bad> {

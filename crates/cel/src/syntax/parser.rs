@@ -10,7 +10,7 @@ use crate::value::Value;
 /// The longest expression, in code points.
 const LONGEST: usize = 100_000;
 /// How deep a rule of the grammar may nest, and a tree.
-const DEEPEST: usize = 250;
+pub(super) const DEEPEST: usize = 250;
 /// How many errors of the syntax are told.
 const MOST_SYNTAX_ERRORS: usize = 100;
 
@@ -44,14 +44,21 @@ pub(crate) fn parse(text: &str, syntax: Syntax) -> Result<Parsed, Issues> {
         Err(Stop::TooDeep(message)) => whole(message),
         result => {
             if result.is_err() || !unrecognized.is_empty() {
-                issues.extend(syntax_issues(text, &places, &tokens, &unrecognized));
+                let failed = result.is_err().then_some(parser.at);
+                issues.extend(syntax_issues(text, &places, &tokens, &unrecognized, failed));
             }
             Err(Issues::new(text, issues))
         }
     }
 }
 
-fn syntax_issues(text: &str, places: &Places<'_>, tokens: &[Token], unrecognized: &[Unrecognized]) -> Vec<Issue> {
+fn syntax_issues(
+    text: &str,
+    places: &Places<'_>,
+    tokens: &[Token],
+    unrecognized: &[Unrecognized],
+    failed: Option<usize>,
+) -> Vec<Issue> {
     let told = unrecognized.iter().map(|(start, end)| {
         let what = text[*start as usize..*end as usize].replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
         Problem { at: Some(*start), message: format!("token recognition error at: '{what}'") }
@@ -67,7 +74,12 @@ fn syntax_issues(text: &str, places: &Places<'_>, tokens: &[Token], unrecognized
         }
         None => Issue { at: Location::NONE, message: problem.message },
     };
-    told.chain(diagnose(text, tokens, unrecognized)).take(MOST_SYNTAX_ERRORS).map(issue).collect()
+    told.chain(diagnose(text, tokens, unrecognized, failed)).take(MOST_SYNTAX_ERRORS).map(issue).collect()
+}
+
+/// A rule is nested too often.
+pub(super) fn too_deep() -> String {
+    format!("expression recursion limit exceeded: {DEEPEST}")
 }
 
 /// Why there is no tree.
@@ -185,7 +197,7 @@ impl Parser<'_> {
         let depth = rule(&mut self.depth);
         *depth += 1;
         if *depth > DEEPEST {
-            return Err(Stop::TooDeep(format!("expression recursion limit exceeded: {DEEPEST}")));
+            return Err(Stop::TooDeep(too_deep()));
         }
         Ok(())
     }
