@@ -1,7 +1,7 @@
 //! The language as Kubernetes has it: what expressions give, and what is said of bad ones.
 
 use trireme_cel::library::{self, Authorizer, Check, Decision, Subject};
-use trireme_cel::{Budget, Env, EvalError, Type, Value};
+use trireme_cel::{Activation, Budget, Env, EvalError, Type, Value};
 
 fn evaluate(text: &str) -> Result<String, String> {
     let program = Env::kubernetes().compile(text).map_err(|error| error.to_string())?;
@@ -246,4 +246,47 @@ fn patches_are_objects() {
     let Value::Struct(root) = &result else { panic!("{result:?}") };
     let want = "unexpected type name \"Object.d\", expected \"Object.spec.c\", which matches field name path from root Object type";
     assert_eq!(library::misnamed_objects(root), [want]);
+}
+
+/// `variables`, of which each is made when it is first wanted.
+struct Lazy(std::cell::Cell<u32>);
+
+impl Activation for Lazy {
+    fn variable(&self, name: &str) -> Result<Option<Value<'_>>, EvalError> {
+        Ok((name == "plain").then_some(Value::Int(1)))
+    }
+
+    fn lazy_field(&self, variable: &str, field: &str) -> Option<Result<Option<Value<'_>>, EvalError>> {
+        if variable != "variables" {
+            return None;
+        }
+        self.0.set(self.0.get() + 1);
+        Some(match field {
+            "good" => Ok(Some(Value::list(vec![Value::Int(1), Value::Int(2)]))),
+            "bad" => Err(EvalError::new("it fails")),
+            _ => Ok(None),
+        })
+    }
+}
+
+#[test]
+fn fields_of_lazy_variables_are_made_when_they_are_wanted() {
+    let env = Env::kubernetes().with_variable("variables", Type::Dyn).with_variable("plain", Type::Int);
+    for (text, want, made) in [
+        ("plain == 1 || variables.bad", Ok("true"), 0),
+        ("variables.good[1] == 2", Ok("true"), 1),
+        ("variables.good.all(x, x > 0) && has(variables.good)", Ok("true"), 2),
+        ("variables.bad", Err("it fails"), 1),
+        ("variables.none", Err("no such key: none"), 1),
+        ("has(variables.none)", Ok("false"), 1),
+        ("variables.?none.orValue(3)", Ok("3"), 1),
+        ("variables.?good[0].orValue(3)", Ok("1"), 1),
+    ] {
+        let lazy = Lazy(std::cell::Cell::new(0));
+        let program = env.compile(text).expect(text);
+        let result = program.evaluate(&lazy, &mut Budget::new(1_000)).map(|value| value.to_string());
+        let result = result.map_err(|error| error.to_string());
+        assert_eq!(result.as_deref().map_err(String::as_str), want, "{text}");
+        assert_eq!(lazy.0.get(), made, "{text}");
+    }
 }

@@ -71,6 +71,16 @@ pub(crate) fn kubernetes_types() -> Vec<Type> {
     objects.map(Type::object).chain([addresses::IP, addresses::CIDR].map(Type::opaque)).collect()
 }
 
+/// The type of quantities.
+pub fn quantity_type() -> Type {
+    Type::object(quantity::NAME)
+}
+
+/// The type of versions.
+pub fn semver_type() -> Type {
+    Type::object(semver::NAME)
+}
+
 /// A type parameter.
 fn param(name: &'static str) -> Type {
     Type::Param(name)

@@ -21,12 +21,16 @@ impl<'a> Evaluation<'a, '_, '_> {
     }
 
     fn resolve(&mut self, attribute: &'a Attribute) -> Result<'a> {
-        let mut value = match &attribute.root {
+        let value = match &attribute.root {
             Root::Slot(slot) => self.read_slot(*slot)?,
-            Root::Variable(name) => self
-                .activation
-                .variable(name)?
-                .ok_or_else(|| EvalError::new(format!("no such attribute(s): {name}")))?,
+            Root::Variable(name) => {
+                if let Some(found) = self.lazy_field(name, attribute) {
+                    return found;
+                }
+                self.activation
+                    .variable(name)?
+                    .ok_or_else(|| EvalError::new(format!("no such attribute(s): {name}")))?
+            }
             Root::Plan(plan) => self.eval(plan)?,
             Root::Conditional(condition, branches) => match self.eval(condition)? {
                 Value::Bool(true) => self.resolve(&branches[0])?,
@@ -34,16 +38,41 @@ impl<'a> Evaluation<'a, '_, '_> {
                 _ => return Err(EvalError::no_such_overload()),
             },
         };
-        let Some(last) = attribute.way.len().checked_sub(1) else { return Ok(value) };
-        let mut optional = false;
-        if let Value::Optional(inner) = &value {
-            optional = true;
-            match inner {
-                Some(inner) => value = (**inner).clone(),
-                None => return Ok(value),
-            }
+        if attribute.way.is_empty() {
+            return Ok(value);
         }
-        for (n, qualifier) in attribute.way.iter().enumerate() {
+        match value {
+            Value::Optional(Some(inner)) => self.walk((*inner).clone(), attribute, 0, true),
+            Value::Optional(None) => Ok(value),
+            value => self.walk(value, attribute, 0, false),
+        }
+    }
+
+    /// The way from a field that is made only now, if it is one.
+    fn lazy_field(&mut self, variable: &str, attribute: &'a Attribute) -> Option<Result<'a>> {
+        let Some(Qualifier { key: QualifierKey::Constant(key @ Value::String(field)), optional }) =
+            attribute.way.first()
+        else {
+            return None;
+        };
+        let found = self.activation.lazy_field(variable, field)?;
+        let test = attribute.test && attribute.way.len() == 1;
+        Some(found.and_then(|found| {
+            self.budget.charge(1)?;
+            match found {
+                Some(_) if test => Ok(Value::Bool(true)),
+                None if test => Ok(Value::Bool(false)),
+                Some(value) => self.walk(value, attribute, 1, *optional),
+                None if *optional => Ok(Value::Optional(None)),
+                None => Err(missing(key)),
+            }
+        }))
+    }
+
+    /// Goes an attribute's way from one of its steps on.
+    fn walk(&mut self, mut value: Value<'a>, attribute: &'a Attribute, from: usize, mut optional: bool) -> Result<'a> {
+        let last = attribute.way.len() - 1;
+        for (n, qualifier) in attribute.way.iter().enumerate().skip(from) {
             optional |= qualifier.optional;
             let test = attribute.test && n == last;
             match self.step(&value, qualifier, optional, test)? {
@@ -95,8 +124,12 @@ fn find<'a>(
     match found {
         Some(value) => Ok(Some(value)),
         None if may_be_absent => Ok(None),
-        None => Err(EvalError::new(format!("no such key: {key}"))),
+        None => Err(missing(key)),
     }
+}
+
+fn missing(key: &Value<'_>) -> EvalError {
+    EvalError::new(format!("no such key: {key}"))
 }
 
 fn item<'a>(

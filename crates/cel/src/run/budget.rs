@@ -11,6 +11,12 @@ pub trait Activation {
     /// # Errors
     /// There is one, but its value could not be found out.
     fn variable(&self, name: &str) -> Result<Option<Value<'_>>, EvalError>;
+
+    /// A field of a variable whose fields are made only when they are wanted, as those of `variables` in admission
+    /// policies; the inner none if there is no such field. The outer none: the variable is like any other.
+    fn lazy_field(&self, _variable: &str, _field: &str) -> Option<Result<Option<Value<'_>>, EvalError>> {
+        None
+    }
 }
 
 impl<S: std::hash::BuildHasher> Activation for HashMap<String, Value<'_>, S> {
