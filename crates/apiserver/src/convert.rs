@@ -18,8 +18,6 @@ pub(crate) struct Conversion {
     stored: [&'static str; 3],
     /// Their kind.
     kind: &'static str,
-    /// Whether rules and columns are about the stored form, so that errors name its fields.
-    pub through_stored: bool,
     up: fn(Value) -> Value,
     down: fn(Value) -> Value,
 }
@@ -29,7 +27,6 @@ static ALL: [Conversion; 2] = [
         served: ["events.k8s.io", "v1", "events"],
         stored: ["", "v1", "events"],
         kind: "Event",
-        through_stored: false,
         up: events::to_core,
         down: events::from_core,
     },
@@ -37,7 +34,6 @@ static ALL: [Conversion; 2] = [
         served: ["autoscaling", "v1", "horizontalpodautoscalers"],
         stored: ["autoscaling", "v2", "horizontalpodautoscalers"],
         kind: "HorizontalPodAutoscaler",
-        through_stored: true,
         up: autoscaling::to_v2,
         down: autoscaling::to_v1,
     },
@@ -70,9 +66,9 @@ pub(crate) fn other(served: &Served) -> Option<Other> {
     Some(Other { id: builtin().kind(&gv, conversion.kind)?, version: gv.to_string(), conversion, is_stored })
 }
 
-/// An object in the form that rules and columns are about.
+/// An object in the form that rules and columns are about, so that errors name its fields: the one that is stored.
 pub(crate) fn meant<'a>(served: &Served, object: &'a Value) -> Cow<'a, Value> {
-    match served.conversion.filter(|c| c.through_stored) {
+    match served.conversion {
         Some(conversion) => Cow::Owned(conversion.to_stored(object)),
         None => Cow::Borrowed(object),
     }
@@ -80,8 +76,7 @@ pub(crate) fn meant<'a>(served: &Served, object: &'a Value) -> Cow<'a, Value> {
 
 /// The version and type of that form.
 pub(crate) fn meant_type(served: &Served) -> (&str, StructId) {
-    let through = served.conversion.filter(|c| c.through_stored);
-    let stored = through.and_then(|c| Some((c.stored[1], builtin().kind(&version(c.stored), c.kind)?)));
+    let stored = served.conversion.and_then(|c| Some((c.stored[1], builtin().kind(&version(c.stored), c.kind)?)));
     stored.unwrap_or((&served.resource.gv.version, served.id))
 }
 

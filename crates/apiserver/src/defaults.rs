@@ -42,10 +42,11 @@ fn structure(schema: &Schema, id: StructId, object: &mut Value) {
             continue;
         }
         if of_cron_jobs && field.name == "spec" {
-            if let Some(template) = map_of(object, "spec").and_then(|spec| spec.get_mut("template"))
-                && let Some(id) = schema.type_named("core.v1.PodTemplateSpec")
-            {
-                structure(schema, id, template);
+            if let (Some(map), Some(id)) = (object.as_object_mut(), schema.type_named("core.v1.PodTemplateSpec")) {
+                let spec = map.object("spec");
+                let mut template = spec.remove("template").unwrap_or_else(Value::object);
+                structure(schema, id, &mut template);
+                spec.insert("template", template);
             }
             continue;
         }
@@ -64,10 +65,6 @@ fn structure(schema: &Schema, id: StructId, object: &mut Value) {
             descend(schema, &field.ty, value);
         }
     }
-}
-
-fn map_of<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Map> {
-    object.at_mut(&[field])?.as_object_mut()
 }
 
 fn descend(schema: &Schema, ty: &Type, value: &mut Value) {

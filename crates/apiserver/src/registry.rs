@@ -13,6 +13,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::MutexGuard;
+use trireme_schema::field::quote;
 use trireme_schema::{Map, Status, Value, decode, time};
 use trireme_store::{CommitError, Record, Template, Txn};
 use trireme_validation::Subject;
@@ -152,7 +153,8 @@ impl Target {
             return Ok(());
         }
         let name = new.str_at(&["metadata", "name"]);
-        Err(Status::invalid(served.group(), served.kind(), name, &errors))
+        let group = served.conversion.map_or(served.group(), |c| c.stored()[0]);
+        Err(Status::invalid(group, served.kind(), name, &errors))
     }
 
     /// Refuses what names an object by its UID, when that is not the one that is there (which may be none).
@@ -288,6 +290,7 @@ impl ApiServer {
         strategy::allocate(self, target, &mut object, None, options)?;
         let name = object.str_at(&["metadata", "name"]).to_owned();
         target.check(&object, None)?;
+        strategy::checked(target, &mut object);
         let key = served.key(&target.namespace, &name);
         let mut line = None;
         for _ in 0..ATTEMPTS {
@@ -361,7 +364,7 @@ impl ApiServer {
             let mut new = change(&old)?;
             let asked = new.str_at(&["metadata", "resourceVersion"]).to_owned();
             if !asked.is_empty() && asked != record.mod_revision.to_string() {
-                return Err(target.modified());
+                return Err(unread_version(&asked).unwrap_or_else(|| target.modified()));
             }
             self.check_place(target, &mut new)?;
             managed::written(&kind, Some(&old), &mut new, &options.field_manager);
@@ -530,6 +533,16 @@ fn before_update(old: &Value, new: &mut Value) {
     }
     new.set_at(&["apiVersion"], old.str_at(&["apiVersion"]));
     new.set_at(&["kind"], old.str_at(&["kind"]));
+}
+
+/// A version that is none is answered as upstream does, whose parser's error nobody expected.
+fn unread_version(text: &str) -> Option<Status> {
+    let wrong = text.parse::<u64>().err()?;
+    let why = match wrong.kind() {
+        std::num::IntErrorKind::PosOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    Some(Status::failure(500, "", format!("strconv.ParseUint: parsing {}: {why}", quote(text))))
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

@@ -8,7 +8,7 @@ use crate::registry::{DeleteOptions, Target, WriteOptions};
 use crate::server::ApiServer;
 use rand::Rng;
 use trireme_schema::field::{Error, Path};
-use trireme_schema::{Map, Status, StructId, Value, time};
+use trireme_schema::{Map, Status, Value, time};
 
 /// Kinds whose `metadata.generation` counts changes of what was asked for.
 fn has_generation(group: &str, kind: &str) -> bool {
@@ -147,7 +147,7 @@ pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -
                 object.set_at(&["spec", "finalizers"], Value::Array(finalizers));
             }
         }
-        ("batch", "Job") => job_selector(served.id, object),
+        ("batch", "Job") => job_selector(object),
         ("apiextensions.k8s.io", _) => custom::definition_created(object),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             let user = &target.user;
@@ -246,7 +246,7 @@ pub fn qos_class(pod: &Value) -> &'static str {
 }
 
 /// A job selects its pods by its own UID, unless it is told another way.
-fn job_selector(job_type: StructId, job: &mut Value) {
+fn job_selector(job: &mut Value) {
     if job.bool_at(&["spec", "manualSelector"]) {
         return;
     }
@@ -268,7 +268,14 @@ fn job_selector(job_type: StructId, job: &mut Value) {
     if job.at(&own).is_none() {
         job.set_at(&own, uid);
     }
-    defaults::apply(job_type, job);
+}
+
+/// Completes a new object that passed validation with what it would have after it is read again: a job's labels are
+/// those of its pods.
+pub fn checked(target: &Target, object: &mut Value) {
+    if (target.served.group(), target.served.kind()) == ("batch", "Job") {
+        defaults::apply(target.served.id, object);
+    }
 }
 
 /// Prepares a changed object: what the (sub)resource does not own stays as it was.

@@ -11,9 +11,9 @@ pub(super) fn register(registry: &mut Registry) {
 fn check(revision: &Place<'_>, errors: &mut Errors) {
     let data = revision.child("data");
     match data.value {
-        Value::Null => errors.required(&data, "data is mandatory"),
         Value::Object(_) => {}
         _ if revision.old.is_some() => {}
+        Value::Null => errors.required(&data, "data is mandatory"),
         _ => errors.required(&data, "data must be a valid JSON object"),
     }
     if revision.old.is_some() && data.is_changed() {

@@ -3,7 +3,7 @@
 use crate::core::pod;
 use crate::core::replication_controller::always_running;
 use crate::rules::Registry;
-use crate::{Errors, Place, Subject, engine, selectors};
+use crate::{Errors, Place, Subject, engine, metadata, selectors};
 use trireme_schema::{Value, names};
 
 const CHANGEABLE: [&str; 7] = [
@@ -53,6 +53,10 @@ fn check(set: &Place<'_>, errors: &mut Errors) {
     if super::selector(&spec, "statefulset", errors) {
         super::selects_template(&spec, errors);
         let template = spec.child("template");
+        // Upstream tells these without `metadata`, and once more with the rest of the template.
+        let meta = template.child("metadata");
+        metadata::labels(&template.child("labels").with(meta.child("labels").value), errors);
+        metadata::annotations(&template.child("annotations").with(meta.child("annotations").value), errors);
         let with_claims = claims_as_volumes(&spec);
         let seen = template.with(with_claims.as_ref().unwrap_or(template.value));
         engine::walk_type("core.v1.PodTemplateSpec", &seen, errors);

@@ -19,6 +19,17 @@ pub(super) fn register(registry: &mut Registry) {
 
 fn check(job: &Place<'_>, errors: &mut Errors) {
     let spec = job.child("spec");
+    selects_template(&spec, errors);
+    hostnames(job, &spec, errors);
+    if job.old.is_some() {
+        // Upstream checks a changed job as a new one, then as a change, and tells what is wrong with the spec twice.
+        engine::walk_type("batch.v1.JobSpec", &spec, errors);
+        selects_template(&spec, errors);
+        job_change::check(job, errors);
+    }
+}
+
+fn selects_template(spec: &Place<'_>, errors: &mut Errors) {
     let selector = spec.child("selector");
     let before = errors.len();
     if selector.is_set() {
@@ -30,10 +41,6 @@ fn check(job: &Place<'_>, errors: &mut Errors) {
     let readable = !selector.is_set() || errors.len() == before;
     if readable && !selectors::matches(spec.value.get("selector"), labels.value) {
         errors.invalid(&labels, "`selector` does not match template `labels`");
-    }
-    match spec.old {
-        Some(_) => job_change::check(job, errors),
-        None => hostnames(job, &spec, errors),
     }
 }
 
@@ -55,7 +62,7 @@ pub(super) fn is_indexed(spec: &Place<'_>) -> bool {
 /// A selector that was generated must be the one that would be.
 fn generated_selector(job: &Place<'_>, errors: &mut Errors) {
     let spec = job.child("spec");
-    if job.old.is_some() || spec.is("manualSelector") || !spec.has("selector") {
+    if spec.is("manualSelector") || !spec.has("selector") {
         return;
     }
     let meta = job.child("metadata");

@@ -40,6 +40,8 @@ pub(super) fn register(registry: &mut Registry) {
 fn check(volume: &Place<'_>, errors: &mut Errors) {
     spec(&volume.child("spec"), false, errors);
     if let Some(old) = volume.old {
+        // Upstream checks a changed one as a new one, then as a change, and tells what is wrong twice.
+        spec(&volume.child("spec"), false, errors);
         update(volume, old, errors);
     }
 }
