@@ -155,8 +155,8 @@ async fn perform(
             warnings.add(object.warnings);
             let value = object.value;
             let change = |old: &Value| {
-                strategy::versioned(&target, &value)?;
                 target.check_uid(&value, Some(old), options.dry_run)?;
+                strategy::versioned(&target, &value)?;
                 Ok(value.clone())
             };
             let written = match server.update(&target, &change, &options).await {

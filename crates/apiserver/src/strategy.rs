@@ -69,7 +69,9 @@ fn may_be_replaced_blindly(group: &str, kind: &str) -> bool {
 pub fn versioned(target: &Target, object: &Value) -> Result<(), Status> {
     let served = &target.served;
     let told = !object.str_at(&["metadata", "resourceVersion"]).is_empty();
-    if told || (served.custom.is_none() && may_be_replaced_blindly(served.group(), served.kind())) {
+    // An object of another name is refused for that.
+    let named = matches!(object.str_at(&["metadata", "name"]), name if name.is_empty() || name == target.name);
+    if told || !named || (served.custom.is_none() && may_be_replaced_blindly(served.group(), served.kind())) {
         return Ok(());
     }
     let error = Error::invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");

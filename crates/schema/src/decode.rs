@@ -130,7 +130,33 @@ fn go_type(schema: &Schema, ty: &Type) -> String {
     }
 }
 
+/// Types with names of their own in Go that the API's shape does not tell: struct, field (any, when empty), name of the
+/// element's or the key's type, or the whole.
+const NAMED_TYPES: [(&str, &str, &str); 11] = [
+    ("apiextensions.v1.JSONSchemaProps", "x-kubernetes-validations", "v1.ValidationRules"),
+    ("apiextensions.v1.JSONSchemaProps", "dependencies", "v1.JSONSchemaDependencies"),
+    ("apiextensions.v1.JSONSchemaProps", "definitions", "v1.JSONSchemaDefinitions"),
+    ("authentication.v1.UserInfo", "extra", "map[string]v1.ExtraValue"),
+    ("authorization.v1.SubjectAccessReviewSpec", "extra", "map[string]v1.ExtraValue"),
+    ("certificates.v1.CertificateSigningRequestSpec", "extra", "map[string]v1.ExtraValue"),
+    ("resource.v1.Device", "attributes", "map[v1.QualifiedName]v1.DeviceAttribute"),
+    ("resource.v1.Device", "capacity", "map[v1.QualifiedName]v1.DeviceCapacity"),
+    ("resource.v1.CapacityRequirements", "requests", "map[v1.QualifiedName]resource.Quantity"),
+    ("autoscaling.v2.ResourceMetricSource", "name", "v1.ResourceName"),
+    ("autoscaling.v2.ContainerResourceMetricSource", "name", "v1.ResourceName"),
+];
+
 fn go_field_type(schema: &Schema, owner: Option<StructId>, field: &Field) -> String {
+    if let Some(owner) = owner {
+        let s = &schema[owner];
+        let is = |name: &str| {
+            name.split_once(s.name.as_str())
+                .is_some_and(|(package, rest)| rest.is_empty() && package.strip_suffix('.') == Some(s.package.as_str()))
+        };
+        if let Some((.., name)) = NAMED_TYPES.iter().find(|(owner, of, _)| *of == field.name && is(owner)) {
+            return (*name).to_owned();
+        }
+    }
     let package = |id: StructId| schema[id].package.rsplit('.').next().unwrap_or_default().to_owned();
     let name = match (&field.named, &field.enumeration) {
         (Some(name), _) if name == "UID" => return "types.UID".into(),
@@ -251,7 +277,17 @@ impl<'a> Decoder<'a> {
                             other => other,
                         })?
                     }
-                    (Type::Map(element), Value::Object(map)) => self.map(element, map)?,
+                    (Type::Map(element), Value::Object(map)) => {
+                        self.map(element, map).map_err(|error| match error {
+                            BadField::Type { found, place, want: it } if it == go_type(schema, element) => {
+                                let named = want();
+                                let value = named.strip_prefix("map[").and_then(|t| t.split_once(']'));
+                                let want = value.map_or(it, |(_, value)| value.to_owned());
+                                BadField::Type { found, place, want }
+                            }
+                            other => other,
+                        })?
+                    }
                     (_, raw) => return Err(self.mismatch(&raw, want())),
                 }
             }
@@ -336,7 +372,7 @@ impl<'a> Decoder<'a> {
             (Type::Quantity, Value::Float(n)) => Value::String(quantity(&n.to_string())?),
             (Type::Time, Value::String(text)) => Value::String(time::seconds(time::parse(&text).map_err(text_error)?)),
             (Type::MicroTime, Value::String(text)) => {
-                Value::String(time::micros(time::parse(&text).map_err(text_error)?))
+                Value::String(time::micros(time::parse_micros(&text).map_err(text_error)?))
             }
             (Type::Duration, Value::String(text)) => match time::parse_duration(&text) {
                 Some(nanos) => Value::String(time::duration(nanos)),

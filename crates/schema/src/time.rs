@@ -42,6 +42,25 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
     })
 }
 
+/// Reads a time that must tell microseconds, in upstream's words for what is wrong.
+///
+/// # Errors
+/// The words.
+pub fn parse_micros(text: &str) -> Result<Timestamp, String> {
+    const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
+    let time = parse(text).map_err(|why| why.replace("2006-01-02T15:04:05Z07:00", LAYOUT))?;
+    let rest = text.get(19..).unwrap_or_default();
+    let bad = |layout: &str, rest: &str| {
+        Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {rest:?} as {layout:?}"))
+    };
+    let digits = rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    match digits {
+        6 => Ok(time),
+        0..6 => bad(".000000", rest),
+        _ => bad("Z07:00", rest.get(7..).unwrap_or_default()),
+    }
+}
+
 /// `2006-01-02T15:04:05Z`.
 pub fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
