@@ -7,7 +7,7 @@ use crate::sandbox::namespaces;
 use crate::spec::quantity;
 use crate::volumes::{self, Volumes};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use trireme_cri as cri;
 use trireme_schema::{Map, Value};
 
@@ -179,7 +179,7 @@ pub(crate) fn container(pod: &Value, container: &Value, needs: Needs<'_>) -> Res
         tty: container.bool_at(&["tty"]),
         linux: Some(cri::LinuxContainerConfig {
             resources: Some(resources(pod, container, needs.memory)),
-            security_context: Some(security(pod, container, needs.target)),
+            security_context: Some(security(pod, container, needs.target, &needs.config.root.join(PROFILES))),
         }),
         ..cri::ContainerConfig::default()
     })
@@ -266,7 +266,15 @@ fn expand_all(text: &str, known: &BTreeMap<String, String>) -> Result<String, St
     Ok(expand(text, known))
 }
 
-fn security(pod: &Value, container: &Value, target: Option<String>) -> cri::LinuxContainerSecurityContext {
+/// Where an operator puts seccomp profiles, below the node's directory (the kubelet's `seccomp`).
+const PROFILES: &str = "seccomp";
+
+fn security(
+    pod: &Value,
+    container: &Value,
+    target: Option<String>,
+    profiles: &Path,
+) -> cri::LinuxContainerSecurityContext {
     let own = |field: &str| container.at(&["securityContext", field]);
     let either = |field: &str| own(field).or_else(|| pod.at(&["spec", "securityContext", field]));
     let number = |field: &str| either(field).and_then(Value::as_int).map(|value| cri::Int64Value { value });
@@ -310,7 +318,13 @@ fn security(pod: &Value, container: &Value, target: Option<String>) -> cri::Linu
         readonly_paths: paths(&READ_ONLY),
         seccomp: Some(cri::SecurityProfile {
             profile_type: kind as i32,
-            localhost_ref: profile.map(|p| p.str_at(&["localhostProfile"]).to_owned()).unwrap_or_default(),
+            localhost_ref: match kind {
+                cri::security_profile::ProfileType::Localhost => {
+                    let name = profile.map(|p| p.str_at(&["localhostProfile"])).unwrap_or_default();
+                    profiles.join(name).display().to_string()
+                }
+                _ => String::new(),
+            },
         }),
         ..cri::LinuxContainerSecurityContext::default()
     }

@@ -14,6 +14,7 @@ mod link;
 mod network;
 mod record;
 mod runtime;
+mod seccomp;
 pub mod shim;
 mod users;
 

@@ -4,6 +4,7 @@ use super::limits::limits;
 use super::{Error, Runtime};
 use crate::capabilities;
 use crate::record::{Container, Sandbox};
+use crate::seccomp::{Profile, compile};
 use crate::shim::{ContainerSpec, MountSpec, ProcessSpec};
 use crate::users;
 use std::path::{Path, PathBuf};
@@ -66,13 +67,15 @@ impl Runtime {
             capabilities::of(&capability.add_capabilities, &capability.drop_capabilities).map_err(Error::Start)?
         };
         let profile = security.seccomp.clone().map(|s| (s.profile_type, s.localhost_ref));
-        if let Some((kind, reference)) = &profile
-            && *kind == cri::security_profile::ProfileType::Localhost as i32
-        {
-            return Err(Error::Start(format!(
-                "seccomp profile {reference:?}: localhost profiles are not supported yet"
-            )));
-        }
+        let filter = match &profile {
+            Some((kind, reference)) if *kind == cri::security_profile::ProfileType::Localhost as i32 => {
+                // Docker's and containerd's name for the same.
+                let path = Path::new(reference.strip_prefix("localhost/").unwrap_or(reference));
+                let made = Profile::load(path).and_then(|profile| compile(&profile));
+                made.map_err(|e| Error::Start(e.to_string()))?
+            }
+            _ => Vec::new(),
+        };
         let unconfined = cri::security_profile::ProfileType::Unconfined as i32;
         let process = ProcessSpec {
             args,
@@ -86,6 +89,7 @@ impl Runtime {
             capabilities,
             no_new_privileges: security.no_new_privs,
             seccomp: profile.is_some_and(|(kind, _)| kind != unconfined),
+            filter,
             oom_score_adj: resources.oom_score_adj as i32,
         };
         let mut mounts = Vec::new();

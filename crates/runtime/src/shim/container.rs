@@ -117,6 +117,7 @@ impl Shim {
             process.groups.clone_from(&own.groups);
             process.capabilities.clone_from(&own.capabilities);
             (process.no_new_privileges, process.seccomp) = (own.no_new_privileges, own.seccomp);
+            process.filter.clone_from(&own.filter);
             if process.tty && !process.env.iter().any(|e| e.starts_with("TERM=")) {
                 process.env.push("TERM=xterm".into());
             }

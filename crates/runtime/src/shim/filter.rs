@@ -4,6 +4,7 @@
 //! what is allowed). Here the same is said by what is refused; a call that needs a capability which the container was
 //! given is not refused.
 
+use super::spec::FilterStep;
 use super::sys;
 use std::io;
 
@@ -108,9 +109,12 @@ fn program(capabilities: &[u8]) -> Vec<libc::sock_filter> {
     out
 }
 
-/// Loads the profile into this process.
-pub(super) fn load(capabilities: &[u8]) -> io::Result<()> {
-    sys::load_filter(&mut program(capabilities))
+/// Loads the profile into this process, or the one that was given.
+pub(super) fn load(capabilities: &[u8], own: &[FilterStep]) -> io::Result<()> {
+    match own {
+        [] => sys::load_filter(&mut program(capabilities)),
+        own => sys::load_filter(&mut own.iter().map(|s| step(s.code, s.k, s.yes, s.no)).collect::<Vec<_>>()),
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod spec;
 mod sys;
 
 pub use serve::run;
-pub use spec::{ContainerSpec, Exit, Limits, MountSpec, ProcessSpec, Reply, Request, SandboxSpec};
+pub use spec::{ContainerSpec, Exit, FilterStep, Limits, MountSpec, ProcessSpec, Reply, Request, SandboxSpec};
 
 /// The socket in the shim's directory.
 pub const SOCKET: &str = "shim.sock";

@@ -322,10 +322,10 @@ fn become_program(process: &ProcessSpec, privileged: bool) -> Result<(), String>
             // Without CAP_SYS_ADMIN the kernel takes a filter only from those who cannot gain privileges.
             at("no_new_privs", sys::no_new_privileges())?;
         }
-        match filter::load(&process.capabilities) {
+        match filter::load(&process.capabilities, &process.filter) {
             Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
                 at("no_new_privs", sys::no_new_privileges())?;
-                at("seccomp", filter::load(&process.capabilities))?;
+                at("seccomp", filter::load(&process.capabilities, &process.filter))?;
             }
             other => at("seccomp", other)?,
         }

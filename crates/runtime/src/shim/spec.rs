@@ -85,8 +85,24 @@ pub struct ProcessSpec {
     pub no_new_privileges: bool,
     /// Without system calls that no ordinary program needs.
     pub seccomp: bool,
+    /// With these steps in place of those.
+    #[serde(default)]
+    pub filter: Vec<FilterStep>,
     /// Added to the kernel's badness when memory is short.
     pub oom_score_adj: i32,
+}
+
+/// A step of a filter of system calls, as the kernel has it (`struct sock_filter`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterStep {
+    /// What is done.
+    pub code: u16,
+    /// Steps to pass over when it holds.
+    pub yes: u8,
+    /// Steps to pass over when it does not.
+    pub no: u8,
+    /// With this.
+    pub k: u32,
 }
 
 /// A container.
