@@ -9,6 +9,8 @@ REGISTRY=127.0.0.1:${REGISTRY_PORT:-$((PORT + 47))}
 NET=${NET:-72}
 WORK=${WORK:-$(mktemp -d /tmp/trireme-accept.XXXXXX)}
 DATA=$WORK/data
+# A machine on which all this is built has seldom much of its disk left.
+EVICTION="memory.available<100Mi,nodefs.available<1%"
 export KUBECONFIG=$DATA/kubeconfig
 mkdir -p "$CACHE" "$WORK"
 CACHE=$(cd "$CACHE" && pwd)
@@ -64,7 +66,7 @@ comes() { # NAME SECONDS REGEX COMMAND...
 
 up() { # [FLAG...]
   "$TRIREME" up --data-dir "$DATA" --https-listen-port "$PORT" --cluster-cidr "10.$NET.0.0/17" \
-    --service-cidr "10.$((NET + 10)).0.0/17" --kubelet-port 0 "$@" >>"$WORK/up.log" 2>&1 &
+    --service-cidr "10.$((NET + 10)).0.0/17" --kubelet-port 0 --eviction-hard "$EVICTION" "$@" >>"$WORK/up.log" 2>&1 &
   UP=$!
   echo $UP >"$WORK/up.pid"
   local end=$((SECONDS + 60))

@@ -60,7 +60,7 @@ comes "no node is large enough" 20 'Insufficient cpu' kubectl -n bad get pod big
 PATIENCE=80 check "delete them all" kubectl delete namespace bad --timeout=70s
 
 # Starting.
-other="$TRIREME up --cluster-cidr 10.$NET.128.0/17 --service-cidr 10.$((NET + 10)).128.0/17 --kubelet-port 0"
+other="$TRIREME up --cluster-cidr 10.$NET.128.0/17 --service-cidr 10.$((NET + 10)).128.0/17 --kubelet-port 0 --eviction-hard $EVICTION"
 PATIENCE=20
 fails "a second trireme up" 'already|running|in use' $TRIREME up --data-dir "$DATA" --https-listen-port $((PORT + 1))
 fails "a port in use" "$PORT.*(in use|taken)|in use.*$PORT" $other --data-dir "$WORK/second" --https-listen-port "$PORT"

@@ -8,7 +8,7 @@ mkdir -p "$dir/net.d"
 data=$WORK/external
 export KUBECONFIG=$data/kubeconfig
 . "$ACCEPT/streams.sh"
-net=$((NET + 4))
+pods=10.$NET.128
 trap 'external_end' EXIT
 
 cat >"$dir/config.toml" <<TOML
@@ -37,15 +37,15 @@ TOML
 cat >"$dir/net.d/10-pods.conflist" <<JSON
 {"cniVersion": "0.4.0", "name": "pods", "plugins": [
   {"type": "ptp", "mtu": 1450, "ipam": {"type": "host-local", "dataDir": "$dir/ipam",
-    "ranges": [[{"subnet": "10.$net.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
+    "ranges": [[{"subnet": "$pods.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 JSON
 containerd -c "$dir/config.toml" >"$dir/log" 2>&1 &
 echo $! >"$dir/pid"
 
 ce() { ctr -a "$sock" -n k8s.io "$@"; }
 external_up() { # [FLAG...]
-  "$TRIREME" up --data-dir "$data" --https-listen-port $((PORT + 3)) --cluster-cidr "10.$net.0.0/16" \
-    --service-cidr "10.$((net + 1)).0.0/16" --kubelet-port 0 --container-runtime-endpoint "unix://$sock" "$@" >>"$WORK/external.log" 2>&1 &
+  "$TRIREME" up --data-dir "$data" --https-listen-port $((PORT + 3)) --cluster-cidr "$pods.0/17" \
+    --service-cidr "10.$((NET + 10)).128.0/17" --kubelet-port 0 --eviction-hard "$EVICTION" --container-runtime-endpoint "unix://$sock" "$@" >>"$WORK/external.log" 2>&1 &
   external=$!
 }
 external_end() {
@@ -101,7 +101,7 @@ metadata: {name: web}
 spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 MANIFEST
 PATIENCE=100 check "pods run on containerd" kubectl rollout status deploy/web --timeout=90s
-says "their addresses are of the node's range" "^10\\.$net\\.0\\.[0-9]+$" kubectl get pods -o 'jsonpath={.items[0].status.podIP}'
+says "their addresses are of the node's range" "^$pods\\.[0-9]+$" kubectl get pods -o 'jsonpath={.items[0].status.podIP}'
 says "containerd has their containers" "busybox:1" ctr -a "$sock" -n k8s.io containers ls
 says "logs" started kubectl logs deploy/web
 streams $((PORT + 6))

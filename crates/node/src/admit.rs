@@ -1,7 +1,9 @@
 //! Whether a node can take a pod: what the scheduler has asked already, asked again at the place itself, since a pod may
 //! come without it.
 
+use crate::eviction::{self, Pressure};
 use crate::spec::total;
+use std::collections::BTreeSet;
 use trireme_schema::selector::{Operator, Requirement};
 use trireme_schema::{Quantity, Value};
 
@@ -32,6 +34,15 @@ const SAFE_SYSCTLS: [&str; 12] = [
 
 /// The resources that a node counts.
 const COUNTED: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+
+/// Says whether a node that is short of something takes a pod.
+pub(crate) fn under_pressure(pod: &Value, short: &BTreeSet<Pressure>) -> Result<(), Rejection> {
+    if eviction::takes(pod, short) {
+        return Ok(());
+    }
+    let conditions: Vec<&str> = short.iter().map(|pressure| pressure.condition()).collect();
+    Err(Rejection { reason: "Evicted".to_owned(), message: eviction::not_taken(&conditions) })
+}
 
 /// Says whether a pod may run beside others on a node.
 pub(crate) fn admit(pod: &Value, others: &[&Value], node: &Value) -> Result<(), Rejection> {

@@ -1,5 +1,6 @@
 //! How a node is set up.
 
+use crate::eviction::Thresholds;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -28,6 +29,8 @@ pub struct NodeConfig {
     pub resolv_conf: PathBuf,
     /// What it says of its version.
     pub version: String,
+    /// From where on pods are evicted.
+    pub eviction: Thresholds,
     /// The group above those of pods.
     pub cgroup: String,
 }

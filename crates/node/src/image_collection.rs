@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trireme_client::{EventKind, ObjectRef};
+use trireme_client::EventKind;
 use trireme_cri as cri;
 
 const LOOK: Duration = Duration::from_secs(300);
@@ -29,15 +29,7 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
     loop {
         if let Err(why) = collect(&shared, &mut seen).await {
             tracing::warn!(why, "images cannot be removed");
-            let name = shared.config.name.clone();
-            let about = ObjectRef {
-                api_version: "v1".into(),
-                kind: "Node".into(),
-                uid: name.clone(),
-                name,
-                ..ObjectRef::default()
-            };
-            shared.recorder.record(&about, EventKind::Warning, "ImageGCFailed", why);
+            shared.recorder.record(&shared.reference(), EventKind::Warning, "ImageGCFailed", why);
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -82,6 +74,24 @@ async fn collect(shared: &Shared, seen: &mut HashMap<String, Seen>) -> Result<()
         )),
         false => Ok(()),
     }
+}
+
+/// Removes all images that nobody uses, since the disk is needed now.
+///
+/// # Errors
+/// What the runtime says.
+pub(crate) async fn remove_unused(shared: &Shared) -> Result<(), String> {
+    let text = |s: tonic::Status| s.message().to_owned();
+    let (mut images, mut runtime) = (shared.cri.images.clone(), shared.cri.runtime.clone());
+    let all = images.list_images(cri::ListImagesRequest::default()).await.map_err(text)?.into_inner().images;
+    let containers = runtime.list_containers(cri::ListContainersRequest::default()).await.map_err(text)?;
+    let used: BTreeSet<String> = containers.into_inner().containers.into_iter().map(|c| c.image_id).collect();
+    for image in all.into_iter().filter(|i| !i.pinned && !used.contains(&i.id)) {
+        tracing::info!(image = %image.id, image.size, "removed an image to free disk space");
+        let spec = cri::ImageSpec { image: image.id, ..cri::ImageSpec::default() };
+        images.remove_image(cri::RemoveImageRequest { image: Some(spec) }).await.map_err(text)?;
+    }
+    Ok(())
 }
 
 /// How many bytes are to be freed; none while the disk is not full enough.

@@ -13,6 +13,7 @@ mod config;
 mod container;
 mod cri;
 mod environment;
+mod eviction;
 mod image_collection;
 mod lease;
 mod log_rotation;
@@ -37,6 +38,7 @@ mod worker;
 
 pub use config::NodeConfig;
 pub use cri::Cri;
+pub use eviction::{InvalidThreshold, Signal, Thresholds};
 pub use node::{Error, Node};
 pub use runtime_events::RuntimeEvents;
 pub use volumes::tear_down_all;

@@ -2,6 +2,7 @@
 
 use crate::config::NodeConfig;
 use crate::cri::Cri;
+use crate::eviction::{self, Evictions, Evictor};
 use crate::node_status::Keeper;
 use crate::pods::Pods;
 use crate::runtime_events::{Happened, Heard, RuntimeEvents};
@@ -69,13 +70,21 @@ impl Node {
         std::fs::create_dir_all(&config.root)
             .map_err(|source| Error::Directory { path: config.root.clone(), source })?;
         let state = RuntimeState::ask(&cri).await.map_err(Error::Runtime)?;
-        let registered = register::register(&config, &client, &state).await;
+        let now = eviction::look_once(&config);
+        let registered = register::register(&config, &client, &state, &now).await;
         let registered = registered.map_err(|source| Error::Register { name: config.name.clone(), source })?;
         let mut tasks = JoinSet::new();
         let (states, seen) = watch::channel(state.clone());
         let uid = registered.str_at(&["metadata", "uid"]).to_owned();
         tasks.spawn(lease::keep(config.clone(), client.clone(), uid, stop.clone()));
-        let keeper = Keeper { config: config.clone(), client: client.clone(), cri: cri.clone(), runtime: seen.clone() };
+        let (short, seen_short) = watch::channel(now);
+        let keeper = Keeper {
+            config: config.clone(),
+            client: client.clone(),
+            cri: cri.clone(),
+            runtime: seen.clone(),
+            short: seen_short.clone(),
+        };
         tasks.spawn(keeper.run(stop.clone()));
         let services = InformerBuilder::<Service>::all().start(client.clone(), stop.clone());
         let pods = InformerBuilder::<Pod>::all()
@@ -89,6 +98,8 @@ impl Node {
             memory: machine::memory(),
             runtime: state.name,
             state: seen,
+            short: seen_short,
+            evictions: Evictions::default(),
             config,
             sources: Sources::new(client.clone(), stop.clone()),
             client,
@@ -101,6 +112,8 @@ impl Node {
         tasks.spawn(pod_cidrs::tell(node.clone(), shared.config.name.clone(), cri.clone(), stop.clone()));
         tasks.spawn(log_rotation::keep(cri.clone(), stop.clone()));
         tasks.spawn(image_collection::keep(shared.clone(), stop.clone()));
+        let evictor = Evictor { shared: shared.clone(), events: events.clone(), short };
+        tasks.spawn(evictor.keep(stop.clone()));
         let dirty: Arc<(Mutex<Vec<Key>>, Notify)> = Arc::default();
         let notes = dirty.clone();
         pods.subscribe(move |change| {

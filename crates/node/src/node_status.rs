@@ -3,9 +3,11 @@
 use crate::calls;
 use crate::config::NodeConfig;
 use crate::cri::Cri;
-use crate::machine::{allocatable, capacity, node_info, pressures};
+use crate::eviction::{Pressure, Short};
+use crate::machine::{allocatable, capacity, node_info};
 use crate::runtime_state::RuntimeState;
 use http::Method;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -25,7 +27,32 @@ fn object<const N: usize>(fields: [(&str, &str); N]) -> Value {
     Value::Object(Map::from_iter(fields))
 }
 
-fn conditions(config: &NodeConfig, runtime: &RuntimeState, old: &Value) -> Value {
+/// What the node may be short of: its condition's reason and message when it is, and when it is not.
+const PRESSURES: [(Pressure, [(&str, &str); 2]); 3] = [
+    (
+        Pressure::Memory,
+        [
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ],
+    ),
+    (
+        Pressure::Disk,
+        [
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ],
+    ),
+    (
+        Pressure::Pids,
+        [
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ],
+    ),
+];
+
+fn conditions(runtime: &RuntimeState, short: &BTreeSet<Pressure>, old: &Value) -> Value {
     let now = time::now();
     let mut out = Vec::new();
     let mut condition = |kind: &str, status: &str, reason: &str, message: &str| {
@@ -42,8 +69,9 @@ fn conditions(config: &NodeConfig, runtime: &RuntimeState, old: &Value) -> Value
         map.insert("lastTransitionTime", since.unwrap_or_else(|| now.clone()));
         out.push(Value::Object(map));
     };
-    for (kind, bad, reason, message) in pressures(config) {
-        condition(kind, if bad { "True" } else { "False" }, reason, message);
+    for (pressure, [yes, no]) in PRESSURES {
+        let (status, (reason, message)) = if short.contains(&pressure) { ("True", yes) } else { ("False", no) };
+        condition(pressure.condition(), status, reason, message);
     }
     if runtime.trouble.is_empty() {
         condition("Ready", "True", "KubeletReady", "kubelet is posting ready status");
@@ -71,7 +99,13 @@ fn images(all: &[cri::Image]) -> Value {
 }
 
 /// The status of the node; `old` is the object as it was.
-pub(crate) fn status(config: &NodeConfig, runtime: &RuntimeState, found: &[cri::Image], old: &Value) -> Value {
+pub(crate) fn status(
+    config: &NodeConfig,
+    runtime: &RuntimeState,
+    short: &BTreeSet<Pressure>,
+    found: &[cri::Image],
+    old: &Value,
+) -> Value {
     let mut status = Value::object();
     let ip = config.ip.to_string();
     let addresses = vec![
@@ -81,7 +115,7 @@ pub(crate) fn status(config: &NodeConfig, runtime: &RuntimeState, found: &[cri::
     status.set_at(&["addresses"], Value::Array(addresses));
     status.set_at(&["capacity"], capacity(config));
     status.set_at(&["allocatable"], allocatable(config));
-    status.set_at(&["conditions"], conditions(config, runtime, old));
+    status.set_at(&["conditions"], conditions(runtime, short, old));
     status.set_at(&["nodeInfo"], node_info(config, runtime));
     status.set_at(&["daemonEndpoints", "kubeletEndpoint", "Port"], i64::from(config.port));
     status.set_at(&["images"], images(found));
@@ -105,6 +139,7 @@ pub(crate) struct Keeper {
     pub(crate) client: Client,
     pub(crate) cri: Cri,
     pub(crate) runtime: watch::Receiver<RuntimeState>,
+    pub(crate) short: Short,
 }
 
 impl Keeper {
@@ -119,6 +154,9 @@ impl Keeper {
                 changed = self.runtime.changed() => if changed.is_err() {
                     return;
                 },
+                changed = self.short.changed() => if changed.is_err() {
+                    return;
+                },
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
@@ -127,19 +165,20 @@ impl Keeper {
     /// Writes the status, if it is another than was written last, or that was long ago.
     async fn write(&mut self, written: &mut Option<(Value, Instant)>) -> Result<(), Error> {
         let runtime = self.runtime.borrow_and_update().clone();
+        let short = self.short.borrow_and_update().clone();
         let found = self.cri.images.clone().list_images(cri::ListImagesRequest::default()).await;
         let found = found.map(|answer| answer.into_inner().images).unwrap_or_default();
         let recent = written.as_ref().filter(|(_, at)| at.elapsed() < HEARTBEAT);
         if let Some((last, _)) = recent {
             let mut before = Value::object();
             before.set_at(&["status"], last.clone());
-            if timeless(&status(&self.config, &runtime, &found, &before)) == *last {
+            if timeless(&status(&self.config, &runtime, &short, &found, &before)) == *last {
                 return Ok(());
             }
         }
         let path = format!("/api/v1/nodes/{}", self.config.name);
         let old = calls::get(&self.client, &path).await?;
-        let status = status(&self.config, &runtime, &found, &old);
+        let status = status(&self.config, &runtime, &short, &found, &old);
         let mut patch = Value::object();
         patch.set_at(&["status"], status.clone());
         calls::send(&self.client, Method::PATCH, &format!("{path}/status"), calls::STRATEGIC, &patch).await?;

@@ -35,6 +35,11 @@ impl Pods {
         ask(&others)
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Value>> {
+        self.0.lock().values().cloned().collect()
+    }
+
     /// Takes a newer form of a pod that was admitted.
     pub(crate) fn update(&self, pod: &Arc<Value>) {
         if let Some(known) = self.0.lock().get_mut(uid(pod)) {

@@ -2,10 +2,12 @@
 
 use crate::calls;
 use crate::config::NodeConfig;
+use crate::eviction::Pressure;
 use crate::machine::arch;
 use crate::node_status;
 use crate::runtime_state::RuntimeState;
 use http::Method;
+use std::collections::BTreeSet;
 use trireme_client::{Client, Error};
 use trireme_schema::{Map, Value};
 
@@ -28,7 +30,12 @@ fn labels(config: &NodeConfig) -> Map {
 }
 
 /// Makes the Node object, or takes over the one that is there.
-pub(crate) async fn register(config: &NodeConfig, client: &Client, runtime: &RuntimeState) -> Result<Value, Error> {
+pub(crate) async fn register(
+    config: &NodeConfig,
+    client: &Client,
+    runtime: &RuntimeState,
+    short: &BTreeSet<Pressure>,
+) -> Result<Value, Error> {
     let path = format!("/api/v1/nodes/{}", config.name);
     match calls::get(client, &path).await {
         Ok(_) => {
@@ -47,7 +54,7 @@ pub(crate) async fn register(config: &NodeConfig, client: &Client, runtime: &Run
             if !taints.is_empty() {
                 node.set_at(&["spec", "taints"], Value::Array(taints));
             }
-            node.set_at(&["status"], node_status::status(config, runtime, &[], &Value::Null));
+            node.set_at(&["status"], node_status::status(config, runtime, short, &[], &Value::Null));
             calls::send(client, Method::POST, "/api/v1/nodes", calls::JSON, &node).await
         }
         Err(error) => Err(error),

@@ -154,6 +154,20 @@ impl Services {
         }
     }
 
+    /// With what the container wrote to its root file system.
+    async fn whole_stats(&self, container: &Container) -> ContainerStats {
+        let mut stats = self.stats(container);
+        if let Ok(usage) = self.runtime.images().rootfs_usage(&container.id).await {
+            stats.writable_layer = Some(FilesystemUsage {
+                timestamp: now(),
+                used_bytes: number(usage.bytes),
+                inodes_used: number(usage.inodes),
+                ..FilesystemUsage::default()
+            });
+        }
+        stats
+    }
+
     fn sandbox_stats(&self, sandbox: &Sandbox) -> PodSandboxStats {
         let usage = self.runtime.sandbox_usage(sandbox);
         let containers = self.runtime.containers();
@@ -400,7 +414,7 @@ impl RuntimeService for Services {
 
     async fn container_stats(&self, request: Request<ContainerStatsRequest>) -> Answer<ContainerStatsResponse> {
         let container = self.runtime.container(&request.into_inner().container_id)?;
-        Ok(Response::new(ContainerStatsResponse { stats: Some(self.stats(&container)) }))
+        Ok(Response::new(ContainerStatsResponse { stats: Some(self.whole_stats(&container).await) }))
     }
 
     async fn list_container_stats(
@@ -414,7 +428,11 @@ impl RuntimeService for Services {
                 && c.sandbox.starts_with(&filter.pod_sandbox_id)
                 && matches(&filter.label_selector, &c.config.labels)
         });
-        Ok(Response::new(ListContainerStatsResponse { stats: wanted.map(|c| self.stats(c)).collect() }))
+        let mut stats = Vec::new();
+        for container in wanted {
+            stats.push(self.whole_stats(container).await);
+        }
+        Ok(Response::new(ListContainerStatsResponse { stats }))
     }
 
     async fn pod_sandbox_stats(&self, request: Request<PodSandboxStatsRequest>) -> Answer<PodSandboxStatsResponse> {

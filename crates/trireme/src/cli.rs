@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cidr::Cidr;
 use crate::ports::PortRange;
 use crate::security::Security;
+use trireme_node::Thresholds;
 
 /// Kubernetes, whole, in one binary.
 #[derive(Debug, Parser)]
@@ -213,6 +214,9 @@ pub struct Node {
     /// The host's resolver configuration, for names outside the cluster
     #[arg(long, env = "TRIREME_RESOLV_CONF", value_name = "FILE", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
+    /// What is to be left of the node's resources: pods are evicted below it
+    #[arg(long, env = "TRIREME_EVICTION_HARD", value_name = "SIGNAL<AMOUNT", default_value_t = Thresholds::default())]
+    pub eviction_hard: Thresholds,
     /// The most pods on the node
     #[arg(long, env = "TRIREME_MAX_PODS", value_name = "N", default_value_t = 110)]
     pub max_pods: u32,

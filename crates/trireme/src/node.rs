@@ -196,6 +196,7 @@ impl LocalNode {
             cluster_domain: cluster.domain.clone(),
             resolv_conf: args.resolv_conf.clone(),
             version: format!("{}+trireme{}", version::KUBERNETES, version::TRIREME),
+            eviction: args.eviction_hard.clone(),
             cgroup: cgroup(instance),
         };
         let node = Node::start(config, access.client, cri, events, stop.clone()).await?;

@@ -62,6 +62,7 @@ pub fn config(common: &Common, command: &ConfigCommand) -> Result<(), Failure> {
         ("cluster-domain", server.cluster_domain.clone()),
         ("private-registry", node.private_registry.display().to_string()),
         ("resolv-conf", node.resolv_conf.display().to_string()),
+        ("eviction-hard", node.eviction_hard.to_string()),
     ];
     texts.into_iter().for_each(|(key, text)| drop(map.insert(key, text)));
     let numbers = [

@@ -13,6 +13,8 @@ pub enum Medium {
     Disk,
     /// In memory, at most so many bytes.
     Memory(Option<u64>),
+    /// In huge pages of so many bytes (hugetlbfs).
+    HugePages(u64),
 }
 
 /// Makes one, unless it is there. `group` is the pod's `fsGroup`.
@@ -24,9 +26,14 @@ pub fn make(path: &Path, medium: Medium, group: Option<u32>) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(path)?;
-    if let Medium::Memory(limit) = medium {
-        let data = CString::new(limit.map_or_else(String::new, |bytes| format!("size={bytes}")))?;
-        rustix::mount::mount("tmpfs", path, "tmpfs", rustix::mount::MountFlags::empty(), Some(data.as_c_str()))?;
+    let system = match medium {
+        Medium::Disk => None,
+        Medium::Memory(limit) => Some(("tmpfs", limit.map_or_else(String::new, |bytes| format!("size={bytes}")))),
+        Medium::HugePages(bytes) => Some(("hugetlbfs", format!("pagesize={bytes}"))),
+    };
+    if let Some((kind, data)) = system {
+        let data = CString::new(data)?;
+        rustix::mount::mount(kind, path, kind, rustix::mount::MountFlags::empty(), Some(data.as_c_str()))?;
     }
     if group.is_some() {
         chown(path, None, group)?;

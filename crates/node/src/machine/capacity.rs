@@ -2,13 +2,9 @@
 
 use super::number_after;
 use crate::config::NodeConfig;
+use crate::eviction::Signal;
 use std::fs;
 use trireme_schema::{Map, Value};
-
-/// Memory that is kept back: below it upstream's default eviction begins.
-const RESERVED_MEMORY: i64 = 100 << 20;
-/// Percent of the disk that are kept back likewise.
-const RESERVED_DISK: u64 = 10;
 
 /// The machine's memory in bytes.
 pub(crate) fn memory() -> i64 {
@@ -17,7 +13,7 @@ pub(crate) fn memory() -> i64 {
 }
 
 fn disk(config: &NodeConfig) -> u64 {
-    rustix::fs::statvfs(&config.root).map(|s| s.f_blocks * s.f_frsize).unwrap_or_default()
+    super::disk(&config.root).map_or(0, |d| d.bytes.1)
 }
 
 /// Large pages by their resource's name, in bytes.
@@ -55,6 +51,8 @@ pub(crate) fn capacity(config: &NodeConfig) -> Value {
 
 /// What pods can have.
 pub(crate) fn allocatable(config: &NodeConfig) -> Value {
-    let disk = disk(config) / 100 * (100 - RESERVED_DISK);
-    all(config, (memory() - RESERVED_MEMORY).max(0), disk.to_string())
+    let left = |signal, capacity: u64| capacity.saturating_sub(config.eviction.kept_back(signal, capacity));
+    let memory = left(Signal::Memory, u64::try_from(memory()).unwrap_or_default());
+    let disk = left(Signal::Nodefs, disk(config));
+    all(config, i64::try_from(memory).unwrap_or(i64::MAX), disk.to_string())
 }

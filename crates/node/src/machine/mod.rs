@@ -2,13 +2,13 @@
 
 mod capacity;
 mod info;
-mod pressure;
+mod left;
 
 use std::fs;
 
 pub(crate) use capacity::{allocatable, capacity, memory};
 pub(crate) use info::{arch, node_info};
-pub(crate) use pressure::pressures;
+pub(crate) use left::{disk, memory_left, pids_left};
 
 fn number_after(text: &str, key: &str) -> Option<i64> {
     text.lines().find_map(|l| l.strip_prefix(key))?.split_whitespace().next()?.parse().ok()

@@ -27,12 +27,28 @@ pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 }
 
 /// Why a pod ends though its containers would go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) reason: String,
     pub(crate) message: String,
     /// The node did not take the pod: of its containers there is nothing to tell.
     pub(crate) rejected: bool,
+    /// Seconds that its programs have, if not as many as the pod says.
+    pub(crate) grace: Option<i64>,
+    /// Whether it is a disruption, as the pod's condition tells (KEP-3329).
+    pub(crate) disruption: bool,
+}
+
+impl End {
+    pub(crate) fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), ..Self::default() }
+    }
+
+    /// The condition that tells of a disruption.
+    pub(crate) fn condition(&self) -> Option<Condition> {
+        let told = || Condition::new("DisruptionTarget", true, "TerminationByKubelet", self.message.clone());
+        self.disruption.then(told)
+    }
 }
 
 /// What is known of a pod as a whole.

@@ -9,14 +9,14 @@ mod token;
 use crate::config::NodeConfig;
 use crate::spec::quantity;
 use ownership::Ownership;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use token::Token;
 use trireme_client::Client;
-use trireme_schema::Value;
+use trireme_schema::{Quantity, Value};
 use trireme_volumes::empty_dir::{self, Medium};
 use trireme_volumes::{atomic, host_path};
 
@@ -64,19 +64,44 @@ pub(crate) fn with_addresses(pod: &Value, ips: &[String], config: &NodeConfig) -
 }
 
 /// Where an emptyDir is kept.
-fn medium(spec: &Value) -> Medium {
-    match spec.str_at(&["medium"]) {
+fn medium(spec: &Value, pod: &Value) -> Result<Medium, String> {
+    Ok(match spec.str_at(&["medium"]) {
         "Memory" => {
             let limit = quantity(spec.get("sizeLimit")).filter(|q| !q.is_zero());
             Medium::Memory(limit.and_then(|q| u64::try_from(q.value()).ok()))
         }
+        "HugePages" => Medium::HugePages(only_page_size(pod)?),
+        named if named.starts_with("HugePages-") => Medium::HugePages(page_size(named, "HugePages-")?),
         _ => Medium::Disk,
+    })
+}
+
+fn page_size(text: &str, prefix: &str) -> Result<u64, String> {
+    let size = text.strip_prefix(prefix).and_then(|size| size.parse::<Quantity>().ok());
+    size.and_then(|q| u64::try_from(q.value()).ok()).ok_or_else(|| format!("{text:?} names no size of huge pages"))
+}
+
+/// The size of the huge pages that a pod asks for, if it asks for one alone.
+fn only_page_size(pod: &Value) -> Result<u64, String> {
+    const PREFIX: &str = "hugepages-";
+    let containers = pod.list_at(&["spec", "containers"]).iter().chain(pod.list_at(&["spec", "initContainers"]));
+    let asked = containers.filter_map(|c| c.at(&["resources", "requests"])?.as_object()).flat_map(|map| map.iter());
+    let names: BTreeSet<String> = asked.map(|(name, _)| name.to_string()).filter(|n| n.starts_with(PREFIX)).collect();
+    match names.first() {
+        Some(name) if names.len() == 1 => page_size(name, PREFIX),
+        Some(_) => Err("medium HugePages is not clear: the pod asks for huge pages of several sizes".to_owned()),
+        None => Err("hugePages storage requested, but there is no resource request for huge pages.".to_owned()),
     }
 }
 
 /// Removes a pod's directory, and what is mounted below it.
 pub(crate) fn tear_down(config: &NodeConfig, uid: &str) {
     trireme_volumes::remove(&pod_dir(config, uid));
+}
+
+/// Removes the volumes of a pod that is over, as upstream does it; the pod's directory stays.
+pub(crate) fn tear_down_volumes(config: &NodeConfig, uid: &str) {
+    trireme_volumes::remove(&pod_dir(config, uid).join("volumes"));
 }
 
 /// Removes the directories of all pods of a node whose pods are gone; `root` is the node's directory.
@@ -176,9 +201,40 @@ impl Volumes {
                 atomic::write(&path, &files, ownership.group).map_err(|e| failed(e.to_string()))?;
             } else {
                 let spec = volume.get("emptyDir").unwrap_or(&Value::Null);
-                empty_dir::make(&path, medium(spec), ownership.group).map_err(|e| failed(e.to_string()))?;
+                let medium = medium(spec, pod).map_err(failed)?;
+                empty_dir::make(&path, medium, ownership.group).map_err(|e| failed(e.to_string()))?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trireme_schema::json;
+
+    #[test]
+    fn huge_pages_have_the_size_that_is_named_or_the_only_one_that_is_asked_for() {
+        let pod = |requests: &str| {
+            let text = format!(r#"{{"spec":{{"containers":[{{"resources":{{"requests":{requests}}}}}]}}}}"#);
+            json::parse(text.as_bytes()).unwrap()
+        };
+        let of = |name: &str, requests: &str| {
+            let spec = json::parse(format!(r#"{{"medium":"{name}"}}"#).as_bytes()).unwrap();
+            medium(&spec, &pod(requests)).ok()
+        };
+        let two = r#"{"hugepages-2Mi":"4Mi","memory":"1Gi"}"#;
+        let both = r#"{"hugepages-2Mi":"4Mi","hugepages-1Gi":"1Gi"}"#;
+        for (name, requests, wanted) in [
+            ("HugePages", two, Some(Medium::HugePages(2 << 20))),
+            ("HugePages", both, None),
+            ("HugePages", "{}", None),
+            ("HugePages-1Gi", both, Some(Medium::HugePages(1 << 30))),
+            ("HugePages-x", both, None),
+            ("", "{}", Some(Medium::Disk)),
+        ] {
+            assert_eq!(of(name, requests), wanted, "{name} {requests}");
+        }
     }
 }

@@ -17,6 +17,7 @@ mod stop;
 use crate::backoff::Backoff;
 use crate::config::NodeConfig;
 use crate::cri::Cri;
+use crate::eviction::{Evictions, Short};
 use crate::plan::{Action, Observed, plan};
 use crate::pods::Pods;
 use crate::runtime_state::RuntimeState;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stop::{Stop, Stops};
 use tokio::sync::{Notify, watch};
-use trireme_client::{Client, EventKind, Informer, Recorder};
+use trireme_client::{Client, EventKind, Informer, ObjectRef, Recorder};
 use trireme_cri as cri;
 use trireme_schema::{Value, time};
 
@@ -49,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) runtime: String,
     /// How the runtime is.
     pub(crate) state: watch::Receiver<RuntimeState>,
+    /// What the node is short of.
+    pub(crate) short: Short,
+    /// The pods that are to end for that.
+    pub(crate) evictions: Evictions,
     /// Services, for the variables that tell of them.
     pub(crate) services: Informer<k8s_openapi::api::core::v1::Service>,
     /// This node, for what it can take.
@@ -60,6 +65,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// This node as events name it: upstream takes its name for its UID.
+    pub(crate) fn reference(&self) -> ObjectRef {
+        let name = self.config.name.clone();
+        ObjectRef { api_version: "v1".into(), kind: "Node".into(), uid: name.clone(), name, ..ObjectRef::default() }
+    }
+
     /// This node's object.
     fn this_node(&self) -> Value {
         let node = self.node.get("", &self.config.name);
@@ -205,6 +216,8 @@ impl Worker {
         if !is_deleted(pod) && !spec::is_over(pod) {
             self.admit(pod);
             self.check_deadline(pod);
+            let evicted = self.shared.evictions.take(pod.str_at(&["metadata", "uid"]));
+            self.end = self.end.take().or(evicted);
         }
         if is_deleted(pod) || spec::is_over(pod) || self.end.is_some() || self.finished {
             return self.wind_down(pod, &observed).await;
@@ -252,10 +265,14 @@ impl Worker {
         // One that was admitted before the agent was started again is not asked anew.
         let known = !pod.str_at(&["status", "startTime"]).is_empty();
         let node = self.shared.this_node();
-        let judge = |others: &[&Value]| if known { Ok(()) } else { admit::admit(pod, others, &node) };
+        let short = self.shared.short.borrow().clone();
+        let judge = |others: &[&Value]| match known {
+            true => Ok(()),
+            false => admit::under_pressure(pod, &short).and_then(|()| admit::admit(pod, others, &node)),
+        };
         if let Err(rejection) = self.shared.pods.admit(pod, judge) {
             self.event(pod, "", EventKind::Warning, &rejection.reason, rejection.message.clone());
-            self.end = Some(End { reason: rejection.reason, message: rejection.message, rejected: true });
+            self.end = Some(End { rejected: true, ..End::new(rejection.reason, rejection.message) });
         }
     }
 
@@ -271,7 +288,7 @@ impl Worker {
         if self.end.is_none() && !self.finished && self.time_left(pod).is_some_and(|left| left.is_zero()) {
             let message = "Pod was active on the node longer than the specified deadline";
             self.event(pod, "", EventKind::Normal, "DeadlineExceeded", message);
-            self.end = Some(End { reason: "DeadlineExceeded".into(), message: message.into(), rejected: false });
+            self.end = Some(End::new("DeadlineExceeded", message));
         }
     }
 
@@ -326,6 +343,7 @@ impl Worker {
         if !running.is_empty() {
             self.probes.let_end();
             let own = pod.int_at(&["metadata", "deletionGracePeriodSeconds"]).filter(|_| deleted);
+            let own = own.or(self.end.as_ref().and_then(|end| end.grace));
             for name in running {
                 self.stop(pod, &name, own.unwrap_or_else(|| spec::grace(pod)), &format!("Stopping container {name}"));
             }
@@ -345,6 +363,8 @@ impl Worker {
         }
         self.stop_sandbox().await?;
         if !deleted {
+            // Nobody reads them any more; what is told of the containers has been read.
+            crate::volumes::tear_down_volumes(&self.shared.config, pod.str_at(&["metadata", "uid"]));
             return Ok(Next::After(RESYNC));
         }
         self.remove(pod).await?;

@@ -2,7 +2,7 @@
 
 use super::{Done, Worker};
 use crate::calls;
-use crate::status::{self, Whole};
+use crate::status::{self, End, Whole};
 use trireme_schema::Value;
 
 impl Worker {
@@ -27,7 +27,7 @@ impl Worker {
             started_at: &self.started_at,
             runtime: &self.shared.runtime,
             resources: self.resizes.resources(),
-            more: self.resizes.conditions(),
+            more: self.resizes.conditions().into_iter().chain(self.end.as_ref().and_then(End::condition)).collect(),
         };
         let status = status::pod(&seen, whole);
         if status == self.reported {

@@ -131,6 +131,8 @@ impl Lab {
             cluster_domain: "cluster.local".into(),
             resolv_conf: "/etc/resolv.conf".into(),
             version: "v1.36.0".into(),
+            // Whatever the machine is short of.
+            eviction: "".parse().unwrap(),
             cgroup: cgroup(),
         };
         let user = User::new("system:node:n", &["system:nodes", "system:masters"]);
