@@ -5,6 +5,8 @@
 #
 #   tests/e2e/multi_node.sh [TRIREME]     (root; kubectl, iproute2 and a static busybox)
 set -euo pipefail
+# Nothing is to go because the machine's disk is full.
+export TRIREME_EVICTION_HARD='memory.available<100Mi'
 
 trireme=$(realpath "${1:-target/debug/trireme}")
 skip() { echo "skipped: $*"; exit 0; }

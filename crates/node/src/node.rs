@@ -206,14 +206,15 @@ async fn dispatch(
     }
 }
 
-/// Removes sandboxes of pods that are no longer bound to this node.
+/// Removes sandboxes of pods that are no longer bound to this node. Those of which the node has no directory are of
+/// others who use the runtime.
 async fn clean(shared: &Arc<Shared>, pods: &Informer<Pod>) {
     let known: Vec<Box<str>> = pods.list().iter().map(|e| e.meta.uid.clone()).collect();
     let mut runtime = shared.cri.runtime.clone();
     let Ok(all) = runtime.list_pod_sandbox(cri::ListPodSandboxRequest { filter: None }).await else { return };
     for sandbox in all.into_inner().items {
         let uid = sandbox.metadata.map(|m| m.uid).unwrap_or_default();
-        if known.iter().any(|k| **k == *uid) {
+        if known.iter().any(|k| **k == *uid) || !crate::volumes::has_dir(&shared.config, &uid) {
             continue;
         }
         let request = cri::RemovePodSandboxRequest { pod_sandbox_id: sandbox.id };

@@ -44,6 +44,16 @@ pub(crate) fn pod_dir(config: &NodeConfig, uid: &str) -> PathBuf {
     config.root.join("pods").join(uid)
 }
 
+/// Makes the directory of a pod, by which its sandbox is known as the node's.
+pub(crate) fn make_dir(config: &NodeConfig, uid: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(pod_dir(config, uid))
+}
+
+/// Whether the node has a directory of a pod.
+pub(crate) fn has_dir(config: &NodeConfig, uid: &str) -> bool {
+    !uid.is_empty() && !uid.contains(['/', '.']) && pod_dir(config, uid).is_dir()
+}
+
 fn metadata(pod: &Value) -> (Value, Value) {
     let part = |name| pod.at(&["metadata", name]).cloned().unwrap_or_default();
     (part("labels"), part("annotations"))

@@ -75,6 +75,8 @@ impl Worker {
     async fn try_sandbox(&mut self, pod: &Value) -> Done<()> {
         let runtime_handler = self.handler(pod).await?;
         let config = sandbox::sandbox(&self.shared.config, pod, self.attempt)?;
+        let uid = pod.str_at(&["metadata", "uid"]);
+        volumes::make_dir(&self.shared.config, uid).map_err(|e| format!("directory of the pod: {e}"))?;
         let logs = sandbox::log_dir(&self.shared.config, pod);
         tokio::fs::create_dir_all(&logs).await.map_err(|e| format!("{}: {e}", logs.display()))?;
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler };
