@@ -25,6 +25,7 @@ fn libraries_do_what_their_documentation_says() {
         "quantity('200M').compareTo(quantity('0.2G')) == 0 && quantity('50Mi').compareTo(quantity('50M')) == 1",
         "quantity('50k').add(20) == quantity('50020') && quantity('50k').sub(quantity('20k')) == quantity('30k')",
         "quantity('50k').asInteger() == 50000 && !quantity('50.5').isInteger() && sign(quantity('-50k')) == -1",
+        "!quantity('9999999999999999999999999999999999999G').isInteger()",
         "isQuantity('1.3Gi') && isQuantity('50m') && !isQuantity('200K')",
         "ip('192.168.0.1').family() == 4 && ip('::1').isLoopback() && ip('fe80::1').isLinkLocalUnicast()",
         "ip.isCanonical('2001:db8::abcd') && !ip.isCanonical('2001:DB8::ABCD')",
@@ -68,6 +69,10 @@ fn failures_are_told_in_the_words_of_cel_go() {
         (
             "cidr('x')",
             "network address parse error during conversion from string: network address parse error during conversion from string: netip.ParsePrefix(\"x\"): no '/'",
+        ),
+        (
+            "ip('1.2.3')",
+            "IP Address \"1.2.3\" parse error during conversion from string: ParseAddr(\"1.2.3\"): IPv4 address too short",
         ),
         ("lists.range(100000000).size()", "operation cancelled: actual cost limit exceeded"),
     ] {

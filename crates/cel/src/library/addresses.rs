@@ -1,5 +1,6 @@
 //! IP addresses and ranges of them (CIDR).
 
+use super::unreadable_address::unreadable;
 use super::{Result, mismatch};
 use crate::decl::{Functions, Implementation};
 use crate::error::EvalError;
@@ -143,29 +144,11 @@ fn parse(text: &str) -> std::result::Result<IpAddr, EvalError> {
             return bad(format!("IPv4-mapped IPv6 address {text:?} is not allowed"));
         }
         Ok(address) if zone.is_none() => return Ok(address),
-        Ok(IpAddr::V4(_)) => "unexpected character",
-        Ok(IpAddr::V6(_)) => "zone must be a non-empty string",
-        Err(_) => reason(address),
+        Ok(IpAddr::V4(_)) => "unexpected character".to_owned(),
+        Ok(IpAddr::V6(_)) => "zone must be a non-empty string".to_owned(),
+        Err(_) => unreadable(address),
     };
     bad(format!("IP Address {text:?} parse error during conversion from string: ParseAddr({text:?}): {why}"))
-}
-
-/// Go's words for what is no address.
-fn reason(text: &str) -> &'static str {
-    if text.contains(':') || !text.contains('.') {
-        return "unable to parse IP";
-    }
-    let fields: Vec<&str> = text.split('.').collect();
-    for field in &fields {
-        match field.parse::<u32>() {
-            _ if field.is_empty() => return "IPv4 field must have at least one digit",
-            _ if !field.bytes().all(|b| b.is_ascii_digit()) => return "unexpected character",
-            _ if field.len() > 1 && field.starts_with('0') => return "IPv4 field has octet with leading zero",
-            Ok(0..=255) => {}
-            _ => return "IPv4 field has value >255",
-        }
-    }
-    if fields.len() > 4 { "IPv4 address too long" } else { "IPv4 address too short" }
 }
 
 fn parse_range(text: &str) -> std::result::Result<Prefix, EvalError> {
@@ -175,7 +158,8 @@ fn parse_range(text: &str) -> std::result::Result<Prefix, EvalError> {
     if address.contains('%') {
         return Err(bad("IPv6 zones cannot be present in a prefix"));
     }
-    let parsed: IpAddr = address.parse().map_err(|_| bad(&format!("ParseAddr({address:?}): {}", reason(address))))?;
+    let parsed: IpAddr =
+        address.parse().map_err(|_| bad(&format!("ParseAddr({address:?}): {}", unreadable(address))))?;
     let digits = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit());
     if !digits || bits.len() > 1 && bits.starts_with('0') {
         return Err(bad(&format!("bad bits after slash: {bits:?}")));

@@ -19,6 +19,7 @@ mod strings;
 mod text;
 mod times;
 mod two_variables;
+mod unreadable_address;
 mod urls;
 
 pub use authorizer::{

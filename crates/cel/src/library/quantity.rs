@@ -53,9 +53,9 @@ pub(super) fn declare(f: &mut Functions) {
     f.method("asApproximateFloat", "quantity_get_float", [t()], Double, |args| {
         with(args, |q| Ok(Value::Double(q.as_f64())))
     });
-    f.method("isInteger", "quantity_is_integer", [t()], Bool, |args| with(args, |q| Ok(Value::Bool(q.is_whole()))));
+    f.method("isInteger", "quantity_is_integer", [t()], Bool, |args| with(args, |q| Ok(Value::Bool(is_integer(q)))));
     f.method("asInteger", "quantity_get_int", [t()], Int, |args| {
-        with(args, |q| if q.is_whole() { Ok(Value::Int(q.value())) } else { fail("cannot convert value to integer") })
+        with(args, |q| if is_integer(q) { Ok(Value::Int(q.value())) } else { fail("cannot convert value to integer") })
     });
     let comparisons: [(&'static str, &'static str, Type, Implementation); 3] = [
         ("isGreaterThan", "quantity_is_greater_than", Bool, |args| compare(args, |o| Value::Bool(o.is_gt()))),
@@ -69,6 +69,11 @@ pub(super) fn declare(f: &mut Functions) {
     f.method("add", "quantity_add_int", [t(), Int], t(), |args| combine(args, Quantity::plus));
     f.method("sub", "quantity_sub", [t(), t()], t(), |args| combine(args, Quantity::minus));
     f.method("sub", "quantity_sub_int", [t(), Int], t(), |args| combine(args, Quantity::minus));
+}
+
+/// Whether it is a whole number that fits. Binary amounts stop at the largest that does, others go beyond it.
+fn is_integer(q: &Quantity) -> bool {
+    q.is_whole() && (q.format() == Format::BinarySi || q.value() < i64::MAX && q.value() > -i64::MAX)
 }
 
 fn with<'a>(args: &[Value<'a>], of: fn(&Quantity) -> Result<'a>) -> Result<'a> {
