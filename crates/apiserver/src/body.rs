@@ -56,21 +56,32 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<Object, Status> {
     let form = media::body_form(content_type)?;
-    let (mut tree, duplicates) = parse(bytes, form, gv, kind, id, validation)?;
+    let (mut tree, duplicates, repeated) = parse(bytes, form, gv, kind, id)?;
     check_kind(&mut tree, gv, kind, bytes)?;
     let order = || if form == Form::Json { json::paths(bytes) } else { Vec::new() };
-    finish_in_order(tree, duplicates, gv, kind, id, validation, &order)
+    let notes = Noted { duplicates, repeated, order: &order };
+    finish_in_order(tree, notes, gv, kind, id, validation)
 }
 
-/// A body as a tree, and the paths of fields that are there twice.
+/// What a body holds twice.
+struct Noted<'a> {
+    /// Paths of fields.
+    duplicates: Vec<String>,
+    /// Keys of YAML, in the words of its parser.
+    repeated: Vec<String>,
+    /// All paths in the order in which the client wrote them.
+    order: &'a dyn Fn() -> Vec<String>,
+}
+
+/// A body as a tree, the paths of fields that are there twice, and in YAML the keys.
 fn parse(
     bytes: &[u8],
     form: Form,
     gv: &GroupVersion,
     kind: &str,
     id: StructId,
-    validation: FieldValidation,
-) -> Result<(Value, Vec<String>), Status> {
+) -> Result<(Value, Vec<String>, Vec<String>), Status> {
+    let mut repeated = Vec::new();
     let (mut tree, duplicates) = match form {
         Form::Json => {
             let parsed = json::parse_noting_duplicates(bytes)
@@ -80,13 +91,7 @@ fn parse(
         Form::Yaml => {
             let text = String::from_utf8_lossy(bytes);
             let first = yaml::parse_first(&text).map_err(|e| unrecognized(kind, &e.to_string(), bytes))?;
-            if validation == FieldValidation::Strict && !first.repeated.is_empty() {
-                return Err(Status::bad_request(format!(
-                    "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: yaml: unmarshal errors:\n  {}",
-                    gv.version,
-                    first.repeated.join("\n  ")
-                )));
-            }
+            repeated = first.repeated;
             (first.value, Vec::new())
         }
         Form::Protobuf => {
@@ -107,7 +112,7 @@ fn parse(
         );
         return Err(unrecognized(kind, &why, bytes));
     }
-    Ok((tree, duplicates))
+    Ok((tree, duplicates, repeated))
 }
 
 /// A body that does not even say what it is.
@@ -180,31 +185,37 @@ pub fn finish(
     id: StructId,
     validation: FieldValidation,
 ) -> Result<Object, Status> {
-    finish_in_order(tree, duplicates, gv, kind, id, validation, &Vec::new)
+    let notes = Noted { duplicates, repeated: Vec::new(), order: &Vec::new };
+    finish_in_order(tree, notes, gv, kind, id, validation)
 }
 
 /// As [`finish`]; what is wrong is told in the order in which the client wrote it.
 fn finish_in_order(
     mut tree: Value,
-    duplicates: Vec<String>,
+    noted: Noted<'_>,
     gv: &GroupVersion,
     kind: &str,
     id: StructId,
     validation: FieldValidation,
-    order: &dyn Fn() -> Vec<String>,
 ) -> Result<Object, Status> {
     let refused = |why: &str| {
         Status::bad_request(format!("{kind} in version {:?} cannot be handled as a {kind}: {why}", gv.version))
     };
     crate::managed::keep_reset(&mut tree);
     let decoded = decode::decode(builtin(), id, tree).map_err(|e| refused(&e.to_string()))?;
-    let mut notes: Vec<(String, &str)> = duplicates.into_iter().map(|path| (path, "duplicate")).collect();
+    let mut notes: Vec<(String, &str)> = noted.duplicates.into_iter().map(|path| (path, "duplicate")).collect();
     notes.extend(decoded.unknown.into_iter().map(|path| (path, "unknown")));
     if notes.len() > 1 {
-        let order: HashMap<String, usize> = order().into_iter().enumerate().map(|(i, path)| (path, i)).collect();
+        let order: HashMap<String, usize> = (noted.order)().into_iter().enumerate().map(|(i, path)| (path, i)).collect();
         notes.sort_by_key(|(path, _)| order.get(path).copied());
     }
-    let notes: Vec<String> = notes.into_iter().map(|(path, what)| format!("{what} field {path:?}")).collect();
+    let mut repeated = noted.repeated;
+    // A refusal tells of all keys at once.
+    if validation == FieldValidation::Strict && !repeated.is_empty() {
+        repeated = vec![format!("yaml: unmarshal errors:\n  {}", repeated.join("\n  "))];
+    }
+    let notes = notes.into_iter().map(|(path, what)| format!("{what} field {path:?}"));
+    let notes: Vec<String> = repeated.into_iter().chain(notes).collect();
     match validation {
         FieldValidation::Strict if !notes.is_empty() => {
             Err(refused(&format!("strict decoding error: {}", notes.join(", "))))
@@ -222,8 +233,12 @@ pub fn of(served: &Served, bytes: &[u8], content_type: &str, validation: FieldVa
     let gv = &served.resource.gv;
     if let Some(custom) = &served.custom {
         let form = custom::body_form(content_type)?;
-        let (tree, duplicates) = parse(bytes, form, gv, served.kind(), served.id, validation)?;
-        return custom::of(served, custom, tree, duplicates, validation);
+        let (tree, duplicates, repeated) = parse(bytes, form, gv, served.kind(), served.id)?;
+        let mut object = custom::of(served, custom, tree, duplicates, validation)?;
+        if validation == FieldValidation::Warn {
+            object.warnings.splice(0..0, repeated);
+        }
+        return Ok(object);
     }
     let mut object = decode(bytes, content_type, gv, served.kind(), served.id, validation)?;
     default(served, &mut object.value);

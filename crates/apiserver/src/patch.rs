@@ -90,7 +90,7 @@ impl Patch<'_> {
             Kind::Json => {
                 notes = json_patch::unknown(&patch);
                 let touched = text::of_pointers(&patch);
-                let tree = json_patch::apply(&patch, tree, decoding)?;
+                let tree = json_patch::apply(&patch, tree, ignores)?;
                 Ok(Patched { shown: text::written(&tree, id, &touched), tree, notes })
             }
             Kind::Merge if patch.is_null() || (ignores && patch.as_object().is_none()) => {
@@ -132,10 +132,11 @@ impl Patch<'_> {
     /// 422 when it is none of its kind.
     pub fn finish(&self, patched: Patched, gv: &GroupVersion, kind: &str, id: StructId) -> Result<Object, Status> {
         let Patched { mut tree, mut notes, shown } = patched;
-        let refused = |why: String| {
-            let error = field::Error::invalid(&field::Path::new("patch"), shown.as_str(), why);
+        let invalid = |shown: &str, why: String| {
+            let error = field::Error::invalid(&field::Path::new("patch"), shown, why);
             Status::invalid("", "", "", &[error])
         };
+        let refused = |why: String| invalid(&shown, why);
         if self.kind == Kind::Strategic {
             restore::check(&tree, id).map_err(refused)?;
             restore::fit(&mut tree, id);
@@ -144,10 +145,14 @@ impl Patch<'_> {
         }
         crate::managed::keep_reset(&mut tree);
         let decoded = decode::decode(builtin(), id, tree).map_err(|e| refused(e.to_string()))?;
+        // What is wrong with the patch alone is shown with the patch.
+        let text = String::from_utf8_lossy(self.bytes);
+        let of_patch = decoded.unknown.is_empty() && self.kind != Kind::Strategic;
         notes.extend(decoded.unknown.iter().map(|path| format!("unknown field {path:?}")));
         match self.validation {
             FieldValidation::Strict if !notes.is_empty() => {
-                Err(refused(format!("strict decoding error: {}", notes.join(", "))))
+                let why = format!("strict decoding error: {}", notes.join(", "));
+                Err(invalid(if of_patch { &text } else { &shown }, why))
             }
             FieldValidation::Warn => Ok(Object { value: decoded.value, warnings: notes }),
             _ => Ok(Object { value: decoded.value, warnings: Vec::new() }),

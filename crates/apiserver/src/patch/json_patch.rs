@@ -22,15 +22,21 @@ pub(super) fn unknown(patch: &Value) -> Vec<String> {
     notes
 }
 
-/// Applies a list of operations; all or nothing. What is no list of them is told after `decoding`.
-pub(super) fn apply(patch: &Value, tree: Value, decoding: &str) -> Result<Value, Status> {
+/// Applies a list of operations; all or nothing. Where nobody looks for unknown fields, upstream's library is the one that
+/// reads them, with names of its own.
+pub(super) fn apply(patch: &Value, tree: Value, ignores: bool) -> Result<Value, Status> {
+    let (cannot, names) = match ignores {
+        true => ("json: cannot unmarshal", ["jsonpatch.Patch", "jsonpatch.Operation"]),
+        false => ("error decoding patch: json: cannot unmarshal", ["[]handlers.jsonPatchOp", "handlers.jsonPatchOp"]),
+    };
     if patch.is_null() {
         return Ok(tree);
     }
     let Some(operations) = patch.as_array() else {
         return Err(Status::bad_request(format!(
-            "{decoding}json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
-            patch.json_type()
+            "{cannot} {} into Go value of type {}",
+            patch.json_type(),
+            names[0]
         )));
     };
     if operations.len() > MOST {
@@ -43,14 +49,16 @@ pub(super) fn apply(patch: &Value, tree: Value, decoding: &str) -> Result<Value,
     for operation in operations {
         if !operation.is_null() && operation.as_object().is_none() {
             return Err(Status::bad_request(format!(
-                "{decoding}json: cannot unmarshal {} into Go value of type handlers.jsonPatchOp",
-                operation.json_type()
+                "{cannot} {} into Go value of type {}",
+                operation.json_type(),
+                names[1]
             )));
         }
         for name in ["op", "path", "from"] {
-            if let Some(odd) = operation.get(name).filter(|v| v.as_str().is_none() && !v.is_null()) {
+            let odd = operation.get(name).filter(|v| v.as_str().is_none() && !v.is_null());
+            if let Some(odd) = odd.filter(|_| !ignores) {
                 return Err(Status::bad_request(format!(
-                    "{decoding}json: cannot unmarshal {} into Go struct field jsonPatchOp.{name} of type string",
+                    "{cannot} {} into Go struct field jsonPatchOp.{name} of type string",
                     odd.json_type()
                 )));
             }
@@ -207,7 +215,7 @@ mod tests {
 
     fn patched(tree: &str, patch: &str) -> Result<String, Status> {
         let read = |text: &str| json::parse(text.as_bytes()).unwrap();
-        apply(&read(patch), read(tree), "").map(|v| json::to_string(&v))
+        apply(&read(patch), read(tree), false).map(|v| json::to_string(&v))
     }
 
     #[test]
@@ -264,7 +272,7 @@ mod tests {
                 if whole("path") || whole("from") || doc.as_object().is_none() {
                     continue;
                 }
-                let result = apply(patch, doc.clone(), "");
+                let result = apply(patch, doc.clone(), false);
                 match (test.get("expected"), result) {
                     (Some(want), Ok(got)) => assert!(same(&got, want), "{comment} {}", json::to_string(patch)),
                     (Some(_), Err(status)) => panic!("{comment}: {status} {}", json::to_string(patch)),
