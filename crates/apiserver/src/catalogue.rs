@@ -140,6 +140,11 @@ impl Catalogue {
         self.shelf.store(Arc::new(Shelf::of(custom.into_iter().chain(self.builtin.iter().cloned()))));
     }
 
+    /// Whether a group is built in.
+    pub fn is_builtin_group(&self, group: &str) -> bool {
+        self.builtin.iter().any(|s| s.resource.gv.group == group)
+    }
+
     /// Whether a resource of a group is built in.
     pub fn is_builtin(&self, group: &str, plural: &str) -> bool {
         self.builtin.iter().any(|s| s.resource.gv.group == group && s.resource.plural == plural)

@@ -15,7 +15,16 @@ pub(crate) fn is_api(server: &ApiServer, info: &RequestInfo) -> bool {
     let mut parts = info.path.split('/').skip(1);
     match (parts.next(), parts.next()) {
         (Some("api"), _) | (Some("apis"), None | Some("")) => true,
-        (Some("apis"), Some(group)) => server.catalogue.now().groups.iter().any(|(name, _)| name == group),
+        (Some("apis"), Some(group)) if server.catalogue.is_builtin_group(group) => true,
+        // Of groups that definitions bring, there is no more than they say.
+        (Some("apis"), Some(group)) if info.is_resource => {
+            server.catalogue.find(group, &info.version, &info.resource).is_some()
+        }
+        (Some("apis"), Some(group)) => {
+            let groups = &server.catalogue.now().groups;
+            let versions = groups.iter().find(|(name, _)| name == group).map(|(_, versions)| versions);
+            versions.is_some_and(|versions| parts.next().is_none_or(|v| v.is_empty() || versions.iter().any(|w| w == v)))
+        }
         _ => false,
     }
 }
