@@ -206,7 +206,8 @@ fn finish_in_order(
     let mut notes: Vec<(String, &str)> = noted.duplicates.into_iter().map(|path| (path, "duplicate")).collect();
     notes.extend(decoded.unknown.into_iter().map(|path| (path, "unknown")));
     if notes.len() > 1 {
-        let order: HashMap<String, usize> = (noted.order)().into_iter().enumerate().map(|(i, path)| (path, i)).collect();
+        let order: HashMap<String, usize> =
+            (noted.order)().into_iter().enumerate().map(|(i, path)| (path, i)).collect();
         notes.sort_by_key(|(path, _)| order.get(path).copied());
     }
     let mut repeated = noted.repeated;

@@ -23,7 +23,8 @@ pub(crate) fn is_api(server: &ApiServer, info: &RequestInfo) -> bool {
         (Some("apis"), Some(group)) => {
             let groups = &server.catalogue.now().groups;
             let versions = groups.iter().find(|(name, _)| name == group).map(|(_, versions)| versions);
-            versions.is_some_and(|versions| parts.next().is_none_or(|v| v.is_empty() || versions.iter().any(|w| w == v)))
+            versions
+                .is_some_and(|versions| parts.next().is_none_or(|v| v.is_empty() || versions.iter().any(|w| w == v)))
         }
         _ => false,
     }

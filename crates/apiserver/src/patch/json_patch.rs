@@ -33,11 +33,7 @@ pub(super) fn apply(patch: &Value, tree: Value, ignores: bool) -> Result<Value, 
         return Ok(tree);
     }
     let Some(operations) = patch.as_array() else {
-        return Err(Status::bad_request(format!(
-            "{cannot} {} into Go value of type {}",
-            patch.json_type(),
-            names[0]
-        )));
+        return Err(Status::bad_request(format!("{cannot} {} into Go value of type {}", patch.json_type(), names[0])));
     };
     if operations.len() > MOST {
         return Err(Status::too_large(format!(
