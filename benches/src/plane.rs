@@ -38,6 +38,7 @@ impl Plane {
             service_account_key: pki.service_account_key.clone(),
             static_tokens: Vec::new(),
             admission: AdmissionOptions::default(),
+            audit: trireme_apiserver::audit::Options::default(),
         };
         let nobody = tls_trusting([])?.with_no_client_auth();
         let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(nobody));

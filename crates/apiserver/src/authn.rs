@@ -16,6 +16,8 @@ pub struct Credentials {
     pub certificate: Option<(String, Vec<String>)>,
     /// A caller in this process, who is known already.
     pub known: Option<User>,
+    /// The other end of the connection.
+    pub address: Option<std::net::IpAddr>,
 }
 
 /// Finds out who asks.

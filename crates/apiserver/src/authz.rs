@@ -114,23 +114,34 @@ pub fn allows(server: &ApiServer, user: &User, action: &Action) -> bool {
     decide(server, user, action).is_allowed()
 }
 
-/// Lets an action pass or not; tells why it passes.
+/// Lets an action pass or not.
 ///
 /// # Errors
 /// 403 in upstream's words.
-pub fn check(server: &ApiServer, user: &User, action: &Action) -> Result<String, Status> {
+pub fn check(server: &ApiServer, user: &User, action: &Action) -> Result<(), Status> {
     match decide(server, user, action) {
-        Decision::Allow(why) => Ok(why),
+        Decision::Allow(_) => Ok(()),
         Decision::NoOpinion(why) => Err(refusal(user, action, &why)),
     }
 }
 
-/// Lets a request pass or not; tells why it passes.
+/// Lets a request pass or not.
 ///
 /// # Errors
 /// 403 in upstream's words.
-pub fn authorize(server: &ApiServer, user: &User, info: &RequestInfo) -> Result<String, Status> {
+pub fn authorize(server: &ApiServer, user: &User, info: &RequestInfo) -> Result<(), Status> {
     check(server, user, &Action::of(info))
+}
+
+/// Lets a request pass that was decided on, or not.
+///
+/// # Errors
+/// 403 in upstream's words.
+pub fn passes(decision: &Decision, user: &User, info: &RequestInfo) -> Result<(), Status> {
+    match decision {
+        Decision::Allow(_) => Ok(()),
+        Decision::NoOpinion(why) => Err(refusal(user, &Action::of(info), why)),
+    }
 }
 
 /// The 403 for an action, with the reason if there is one.

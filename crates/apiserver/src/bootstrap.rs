@@ -48,6 +48,11 @@ pub(crate) async fn ensure(server: &ApiServer) -> Result<(), Status> {
         object.set_at(&["description"], description);
         create(server, "scheduling.k8s.io", "priorityclasses", "", object).await?;
     }
+    for (kind, object) in crate::flow::bootstrap_objects() {
+        let plural = if kind == "FlowSchema" { "flowschemas" } else { "prioritylevelconfigurations" };
+        let place = ("flowcontrol.apiserver.k8s.io", plural, "");
+        create_as("api-priority-and-fairness-config-producer-v1", server, place, object).await?;
+    }
     let mut range = Value::object();
     range.set_at(&["metadata", "name"], "kubernetes");
     let cidrs: Vec<String> = server.config.service_ranges.iter().map(ToString::to_string).collect();
@@ -58,6 +63,15 @@ pub(crate) async fn ensure(server: &ApiServer) -> Result<(), Status> {
 }
 
 async fn create(server: &ApiServer, group: &str, plural: &str, namespace: &str, object: Value) -> Result<(), Status> {
+    create_as("kube-apiserver", server, (group, plural, namespace), object).await
+}
+
+async fn create_as(
+    manager: &str,
+    server: &ApiServer,
+    (group, plural, namespace): (&str, &str, &str),
+    object: Value,
+) -> Result<(), Status> {
     let Some(served) = server.catalogue.stored(group, plural) else { return Ok(()) };
     let name = object.str_at(&["metadata", "name"]);
     if server.store.get(&served.key(namespace, name)).is_some() {
@@ -74,7 +88,7 @@ async fn create(server: &ApiServer, group: &str, plural: &str, namespace: &str, 
     };
     let mut object = object;
     crate::defaults::apply(served.id, &mut object);
-    let options = WriteOptions { field_manager: "kube-apiserver".into(), ..WriteOptions::default() };
+    let options = WriteOptions { field_manager: manager.into(), ..WriteOptions::default() };
     match server.create(&target, object, &options).await {
         Ok(_) => Ok(()),
         Err(status) if status.reason == "AlreadyExists" => Ok(()),

@@ -17,7 +17,11 @@ pub fn answer(server: &ApiServer, info: &RequestInfo, query: &Query) -> Option<R
     match path {
         "/version" => return Some(version(server)),
         "/metrics" => {
-            let text = server.metrics.text();
+            let mut text = server.metrics.text();
+            server.flow.metrics(&mut text);
+            if let Some(audit) = &server.audit {
+                audit.metrics(&mut text);
+            }
             return Some(answer::typed(
                 200,
                 "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",

@@ -68,8 +68,8 @@ pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<Serve
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, say: connections that end make room.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -88,7 +88,8 @@ pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<Serve
                 }
                 Err(_) => return,
             };
-            let peer = credentials(secured.get_ref().1.peer_certificates());
+            let mut peer = credentials(secured.get_ref().1.peer_certificates());
+            peer.address = Some(address.ip());
             let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
                 let (server, peer) = (server.clone(), peer.clone());
                 async move {
@@ -125,5 +126,5 @@ fn credentials(chain: Option<&[CertificateDer<'_>]>) -> Credentials {
     let subject = certificate.subject();
     let name = subject.iter_common_name().next().and_then(|a| a.as_str().ok()).map(str::to_owned);
     let organizations = subject.iter_organization().filter_map(|a| a.as_str().ok()).map(str::to_owned).collect();
-    Credentials { certificate: name.map(|name| (name, organizations)), known: None }
+    Credentials { certificate: name.map(|name| (name, organizations)), ..Credentials::default() }
 }

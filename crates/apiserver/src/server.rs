@@ -3,15 +3,18 @@
 use crate::admission::{self, Admission};
 use crate::allocate::Range;
 use crate::answer::{self, Body};
+use crate::audit::{self, Audit, Origin};
 use crate::authn::{Authenticator, Credentials};
 use crate::authz;
 use crate::catalogue::Catalogue;
 use crate::compress;
 use crate::discovery;
 use crate::documents;
+use crate::flow::FlowControl;
 use crate::kubelet::Kubelets;
 use crate::media::Wanted;
 use crate::metrics::Metrics;
+use crate::notes::Notes;
 use crate::request::{Query, RequestInfo};
 use crate::resources;
 use crate::retries::Retries;
@@ -47,6 +50,8 @@ pub struct Config {
     pub static_tokens: Vec<(String, User)>,
     /// Which admission plugins run, and how.
     pub admission: admission::Options,
+    /// What is noted of requests, and where.
+    pub audit: audit::Options,
 }
 
 /// Bodies larger than this are refused (etcd's limit is 1.5 MB; upstream's request limit 3 MB).
@@ -64,6 +69,8 @@ pub struct ApiServer {
     pub(crate) authenticator: Authenticator,
     pub(crate) admission: Admission,
     pub(crate) node_pods: authz::NodePods,
+    pub(crate) flow: FlowControl,
+    pub(crate) audit: Option<Arc<Audit>>,
     /// Held by a write that counts what there is, until it is done.
     pub(crate) turns: tokio::sync::Mutex<()>,
     pub(crate) retries: Retries,
@@ -82,6 +89,7 @@ impl ApiServer {
         let catalogue = Catalogue::builtin();
         let authenticator = Authenticator::new(&config).map_err(StartError::Key)?;
         let admission = Admission::new(&config.admission).map_err(StartError::Admission)?;
+        let audit = Audit::open(&config.audit).map_err(StartError::Audit)?;
         let node_pods = authz::NodePods::new(&catalogue, &store);
         let server = Arc::new(Self {
             store,
@@ -89,6 +97,8 @@ impl ApiServer {
             authenticator,
             admission,
             node_pods,
+            flow: FlowControl::default(),
+            audit,
             turns: tokio::sync::Mutex::new(()),
             retries: Retries::default(),
             metrics: Metrics::default(),
@@ -99,6 +109,7 @@ impl ApiServer {
         });
         crate::bootstrap::ensure(&server).await.map_err(StartError::Bootstrap)?;
         crate::custom::definitions::start(&server).await;
+        crate::flow::start(&server).await;
         Ok(server)
     }
 
@@ -113,34 +124,110 @@ impl ApiServer {
     }
 
     /// Answers a request from the network.
-    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Credentials) -> Response<Body> {
+    pub async fn answer(self: &Arc<Self>, mut request: Request<Incoming>, peer: Credentials) -> Response<Body> {
         let started = Instant::now();
         let accept = header_text(request.headers(), header::ACCEPT);
-        let user = match self.authenticator.authenticate(self, request.headers(), &peer).await {
-            Ok(user) => user,
-            Err(status) => return answer::failure(&status, Wanted::default()),
-        };
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::read(request.method(), request.uri().path(), &query);
-        let user = match authz::impersonated(self, &user, request.headers(), &authz::Action::of(&info)) {
-            Ok(None) => Arc::new(user),
-            Ok(Some(other)) => Arc::new(other.user),
-            Err(status) => return answer::failure(&status, Wanted::default()),
+        let mut origin = Origin { peer: peer.address, asker: None };
+        let user = match self.authenticator.authenticate(self, request.headers(), &peer).await {
+            Ok(user) => Arc::new(user),
+            Err(status) => {
+                let nobody = Arc::new(User::default());
+                let trail = self.trail(&request, &info, &nobody, &origin, &Notes::default());
+                return ended(trail, answer::failure(&status, Wanted::default())).await;
+            }
         };
+        let user = match authz::impersonated(self, &user, request.headers(), &authz::Action::of(&info)) {
+            Ok(None) => user,
+            Ok(Some(other)) => {
+                origin.asker = Some((user, other.constraint));
+                Arc::new(other.user)
+            }
+            Err(status) => {
+                let trail = self.trail(&request, &info, &user, &origin, &Notes::default());
+                return ended(trail, answer::failure(&status, Wanted::default())).await;
+            }
+        };
+        request.extensions_mut().insert(origin);
         let (verb, resource) = (info.verb.clone(), info.resource.clone());
         let response = self.serve(request, info, query, user, &accept).await;
         self.metrics.request(&verb, &resource, response.status().as_u16(), started.elapsed());
         response
     }
 
+    /// What follows a request for the audit log, where something is to be noted of it.
+    fn trail(
+        &self,
+        request: &Request<Incoming>,
+        info: &RequestInfo,
+        user: &Arc<User>,
+        origin: &Origin,
+        notes: &Notes,
+    ) -> Option<audit::Trail> {
+        let audit = self.audit.as_ref()?;
+        let uri = request.uri().path_and_query().map_or("", |p| p.as_str());
+        audit.begin((user, origin, notes), info, uri, request.headers())
+    }
+
     /// Answers a request of a known user.
     pub async fn serve(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         info: RequestInfo,
         query: Query,
         user: Arc<User>,
         accept: &str,
+    ) -> Response<Body> {
+        let notes = Notes::default();
+        request.extensions_mut().insert(notes.clone());
+        // Components in this process bring no origin; they are not held up.
+        let origin = request.extensions().get::<Origin>().cloned();
+        let mut trail = self.trail(&request, &info, &user, origin.as_ref().unwrap_or(&Origin::default()), &notes);
+        let long = info.verb == "watch" || resources::is_stream(&info, &query);
+        let held = origin.is_some() && !resources::is_stream(&info, &query);
+        let compressed = info.is_resource && !long && compress::takes_gzip(request.headers());
+        let pass = match if held { self.flow.enter(self, &user, &info, &query).await } else { Ok(None) } {
+            Ok(pass) => pass,
+            Err(refusal) => return ended(trail, *refusal).await,
+        };
+        let response = match self.followed(request, &mut trail).await {
+            Ok(request) => self.negotiated(request, &info, &query, user, (accept, long), &notes).await,
+            Err(status) => answer::failure(&status, Wanted::default()),
+        };
+        let response = match pass {
+            Some(pass) => pass.finish(info.verb == "list", response),
+            None => response,
+        };
+        let response = match trail {
+            Some(trail) => trail.answered(response, long).await,
+            None => response,
+        };
+        if compressed { compress::gzip(response).await } else { response }
+    }
+
+    /// The request, whose body has been read where it is to be noted.
+    async fn followed(
+        &self,
+        request: Request<Incoming>,
+        trail: &mut Option<audit::Trail>,
+    ) -> Result<Request<Incoming>, Status> {
+        let writes = !matches!(*request.method(), http::Method::GET | http::Method::HEAD);
+        let Some(trail) = trail.as_mut().filter(|trail| writes && trail.wants_request()) else { return Ok(request) };
+        let (parts, body) = request.into_parts();
+        let bytes = body.read().await?;
+        trail.request(&header_text(&parts.headers, header::CONTENT_TYPE), &bytes);
+        Ok(Request::from_parts(parts, Incoming::Whole(bytes)))
+    }
+
+    async fn negotiated(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        info: &RequestInfo,
+        query: &Query,
+        user: Arc<User>,
+        (accept, long): (&str, bool),
+        notes: &Notes,
     ) -> Response<Body> {
         // Documents and metrics have media types of their own.
         let wanted = match Wanted::negotiate(accept) {
@@ -150,9 +237,7 @@ impl ApiServer {
         };
         let pretty = query.flag("pretty") || (!query.has("pretty") && is_by_hand(request.headers()));
         let wanted = Wanted { pretty: wanted.pretty || pretty, ..wanted };
-        let long = info.verb == "watch" || resources::is_stream(&info, &query);
-        let compressed = info.is_resource && !long && compress::takes_gzip(request.headers());
-        let work = self.dispatch(request, &info, &query, user, wanted);
+        let work = self.dispatch(request, info, query, user, wanted, notes);
         let result = if long {
             work.await
         } else {
@@ -161,8 +246,7 @@ impl ApiServer {
                 Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
             }
         };
-        let response = result.unwrap_or_else(|status| answer::failure(&status, wanted));
-        if compressed { compress::gzip(response).await } else { response }
+        result.unwrap_or_else(|status| answer::failure(&status, wanted))
     }
 
     async fn dispatch(
@@ -172,8 +256,15 @@ impl ApiServer {
         query: &Query,
         user: Arc<User>,
         wanted: Wanted,
+        notes: &Notes,
     ) -> Result<Response<Body>, Status> {
-        authz::authorize(self, &user, info)?;
+        let decision = authz::decide(self, &user, &authz::Action::of(info));
+        if self.audit.is_some() {
+            let word = if decision.is_allowed() { "allow" } else { "forbid" };
+            notes.annotate("authorization.k8s.io/decision", word);
+            notes.annotate("authorization.k8s.io/reason", decision.reason());
+        }
+        authz::passes(&decision, &user, info)?;
         if !info.is_resource {
             return documents::answer(self, info, query, request.headers(), wanted);
         }
@@ -181,6 +272,14 @@ impl ApiServer {
             return Ok(documents::not_found());
         }
         Ok(resources::answer(self, request, info, query, user, wanted).await)
+    }
+}
+
+/// An answer that is given before the request was looked at.
+async fn ended(trail: Option<audit::Trail>, response: Response<Body>) -> Response<Body> {
+    match trail {
+        Some(trail) => trail.answered(response, false).await,
+        None => response,
     }
 }
 
@@ -232,6 +331,9 @@ pub enum StartError {
     /// Admission is set up wrongly.
     #[error("admission: {0}")]
     Admission(String),
+    /// What is audited cannot be written where it should be.
+    #[error("audit: {0}")]
+    Audit(String),
     /// The objects that every cluster has cannot be written.
     #[error("cannot write the cluster's first objects: {0}")]
     Bootstrap(Status),

@@ -68,6 +68,7 @@ impl ControlPlane {
                 User::new("system:bootstrap:trireme", &["system:bootstrappers"]),
             )],
             admission: args.security.admission()?,
+            audit: args.security.audit()?,
         };
         let server = ApiServer::open(store, config, kubelets(&pki, certificates.kubelet_client.clone())?).await?;
         let clients = trireme_pki::certificates(pki.client_ca.certificate(), "the client CA")?;

@@ -1,9 +1,11 @@
-//! Flags about the API server's admission, with kube-apiserver's names.
+//! Flags about the API server's admission and auditing, with kube-apiserver's names.
 
 use crate::Failure;
 use clap::Args;
 use std::path::PathBuf;
 use trireme_apiserver::AdmissionOptions;
+use trireme_apiserver::audit::{self, LogOptions, WebhookOptions};
+use trireme_apiserver::outbound::Outbound;
 
 /// Who may do what, and what is looked at on the way.
 #[derive(Args, Clone, Debug, Default)]
@@ -17,6 +19,24 @@ pub struct Security {
     /// How admission plugins are set up: a file with an AdmissionConfiguration.
     #[arg(long, env = "TRIREME_ADMISSION_CONTROL_CONFIG_FILE", value_name = "FILE")]
     pub admission_control_config_file: Option<PathBuf>,
+    /// Which requests are noted, and how much of them: a file with an audit policy.
+    #[arg(long, env = "TRIREME_AUDIT_POLICY_FILE", value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// File to which audit events are written; "-" is standard output.
+    #[arg(long, env = "TRIREME_AUDIT_LOG_PATH", value_name = "FILE", requires = "audit_policy_file")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Days for which old audit logs are kept; 0 is for ever.
+    #[arg(long, env = "TRIREME_AUDIT_LOG_MAXAGE", value_name = "DAYS", default_value_t = 0)]
+    pub audit_log_maxage: u64,
+    /// Old audit logs that are kept; 0 is all.
+    #[arg(long, env = "TRIREME_AUDIT_LOG_MAXBACKUP", value_name = "N", default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+    /// Megabytes after which a new audit log is begun.
+    #[arg(long, env = "TRIREME_AUDIT_LOG_MAXSIZE", value_name = "MB", default_value_t = 100)]
+    pub audit_log_maxsize: u64,
+    /// Where audit events are sent: a file with a kubeconfig.
+    #[arg(long, env = "TRIREME_AUDIT_WEBHOOK_CONFIG_FILE", value_name = "FILE", requires = "audit_policy_file")]
+    pub audit_webhook_config_file: Option<PathBuf>,
 }
 
 impl Security {
@@ -31,6 +51,25 @@ impl Security {
             enable: self.enable_admission_plugins.clone(),
             disable: self.disable_admission_plugins.clone(),
             config: config.map_err(|why| format!("--admission-control-config-file: {why}"))?,
+        })
+    }
+
+    /// Auditing as the flags say.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn audit(&self) -> Result<audit::Options, Failure> {
+        let policy = self.audit_policy_file.as_deref().map(audit::Options::read_policy).transpose();
+        let webhook = self.audit_webhook_config_file.as_deref().map(Outbound::of_kubeconfig).transpose();
+        Ok(audit::Options {
+            policy: policy.map_err(|why| format!("--audit-policy-file: {why}"))?,
+            log: self.audit_log_path.clone().map(|path| LogOptions {
+                path,
+                max_bytes: self.audit_log_maxsize.max(1).saturating_mul(1 << 20),
+                max_backups: self.audit_log_maxbackup,
+                max_days: self.audit_log_maxage,
+            }),
+            webhook: webhook.map_err(|why| format!("--audit-webhook-config-file: {why}"))?.map(WebhookOptions::new),
         })
     }
 }

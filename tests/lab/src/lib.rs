@@ -39,11 +39,23 @@ impl Lab {
     /// # Errors
     /// When files cannot be made or the server does not start.
     pub async fn below(parent: &Path) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Self::start(parent, |_| {}).await
+    }
+
+    /// Starts a server that is told something else than usual.
+    ///
+    /// # Errors
+    /// When files cannot be made or the server does not start.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Self::start(&std::env::temp_dir(), change).await
+    }
+
+    async fn start(parent: &Path, change: impl FnOnce(&mut Config)) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let dir = tempfile::tempdir_in(parent)?;
         let names = ServingNames { names: vec!["localhost".into()], addresses: vec![[127, 0, 0, 1].into()] };
         let pki = ClusterPki::open(&dir.path().join("pki"), &names)?;
         // Addresses, domain and version of the server that `shared/vectors` was recorded from.
-        let config = Config {
+        let mut config = Config {
             service_ranges: vec!["10.96.0.0/16".parse()?],
             advertise_address: [192, 0, 2, 1].into(),
             advertise_port: 16443,
@@ -54,7 +66,9 @@ impl Lab {
             service_account_key: pki.service_account_key.clone(),
             static_tokens: vec![(TOKEN.into(), admin())],
             admission: AdmissionOptions::default(),
+            audit: trireme_apiserver::audit::Options::default(),
         };
+        change(&mut config);
         let tls = trireme_client::tls_trusting([])?.with_no_client_auth();
         let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(tls));
         let store = Store::open(&dir.path().join("store"))?;

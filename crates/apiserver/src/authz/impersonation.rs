@@ -215,7 +215,7 @@ fn groups(
             return Ok(());
         }
     }
-    groups.iter().try_for_each(|group| check(server, asker, &be(group)).map(drop))
+    groups.iter().try_for_each(|group| check(server, asker, &be(group)))
 }
 
 fn extra(
@@ -235,7 +235,7 @@ fn extra(
         }
     }
     let mut pairs = extra.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
-    pairs.try_for_each(|(key, value)| check(server, asker, &be(key, value)).map(drop))
+    pairs.try_for_each(|(key, value)| check(server, asker, &be(key, value)))
 }
 
 /// What is wrong with extra values, in a mode that is strict about them.

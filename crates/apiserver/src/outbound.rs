@@ -1,0 +1,244 @@
+//! Calls to others: webhooks that a kubeconfig names, and documents of identity providers.
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use trireme_client::tls_trusting;
+use trireme_schema::{Value, json, yaml};
+
+/// An answer is no longer than this.
+const LONGEST: usize = 4 << 20;
+
+/// A service elsewhere.
+#[derive(Clone)]
+pub struct Outbound {
+    url: Uri,
+    tls: Arc<rustls::ClientConfig>,
+    authorization: Option<HeaderValue>,
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Outbound({})", self.url)
+    }
+}
+
+/// Why a call came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// It was not answered in time.
+    #[error("{0}: no answer within {1:?}")]
+    TimedOut(Uri, Duration),
+    /// It could not be made.
+    #[error("{0}: {1}")]
+    Failed(Uri, String),
+    /// The answer is a refusal.
+    #[error("{0}: answered {1}")]
+    Status(Uri, u16),
+    /// The answer is no JSON.
+    #[error("{0}: the answer cannot be read: {1}")]
+    Answer(Uri, String),
+}
+
+impl Outbound {
+    /// A service at a URL, whose certificate is of these authorities (PEM).
+    ///
+    /// # Errors
+    /// What is wrong with URL or authorities.
+    pub fn new(url: &str, authorities: &str) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|e| format!("{url}: {e}"))?;
+        let host = uri.host().ok_or_else(|| format!("{url}: no host"))?;
+        let loopback = host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        match uri.scheme_str() {
+            Some("https") => {}
+            // Nothing leaves this machine.
+            Some("http") if loopback => {}
+            _ => return Err(format!("{url}: must begin with https://")),
+        }
+        let tls = tls_trusting(certificates(authorities)?).map_err(|e| e.to_string())?.with_no_client_auth();
+        Ok(Self { url: uri, tls: Arc::new(tls), authorization: None })
+    }
+
+    /// The service that a kubeconfig's current context names. Files in it are relative to the kubeconfig.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the file.
+    pub fn of_kubeconfig(path: &Path) -> Result<Self, String> {
+        let wrong = |why: String| format!("{}: {why}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        let config = yaml::parse(&text).map_err(|e| wrong(e.to_string()))?;
+        Self::of_context(&config, path.parent().unwrap_or(Path::new("."))).map_err(wrong)
+    }
+
+    fn of_context(config: &Value, dir: &Path) -> Result<Self, String> {
+        let named = |list: &str, kind: &str, name: &str| -> Result<Value, String> {
+            let all = config.list_at(&[list]);
+            let found = all.iter().find(|e| e.str_at(&["name"]) == name).and_then(|e| e.get(kind));
+            found.cloned().ok_or_else(|| format!("{list}: there is no {name:?}"))
+        };
+        let current = match config.str_at(&["current-context"]) {
+            "" => config.list_at(&["contexts"]).first().map_or("", |c| c.str_at(&["name"])),
+            name => name,
+        };
+        let context = named("contexts", "context", current)?;
+        let cluster = named("clusters", "cluster", context.str_at(&["cluster"]))?;
+        let user = match context.str_at(&["user"]) {
+            "" => Value::object(),
+            name => named("users", "user", name)?,
+        };
+        // Data in the file wins over a file's name, as in kubectl.
+        let pem = |object: &Value, field: &str| -> Result<String, String> {
+            let data = object.str_at(&[&format!("{field}-data")]);
+            if !data.is_empty() {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(data);
+                let bytes = bytes.map_err(|e| format!("{field}-data: {e}"))?;
+                return String::from_utf8(bytes).map_err(|e| format!("{field}-data: {e}"));
+            }
+            match object.str_at(&[field]) {
+                "" => Ok(String::new()),
+                file => std::fs::read_to_string(dir.join(file)).map_err(|e| format!("{file}: {e}")),
+            }
+        };
+        let mut service = Self::new(cluster.str_at(&["server"]), &pem(&cluster, "certificate-authority")?)?;
+        let (certificate, key) = (pem(&user, "client-certificate")?, pem(&user, "client-key")?);
+        if !certificate.is_empty() {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| format!("client-key: {e}"))?;
+            let roots = certificates(&pem(&cluster, "certificate-authority")?)?;
+            let tls = tls_trusting(roots)
+                .map_err(|e| e.to_string())?
+                .with_client_auth_cert(certificates(&certificate)?, key)
+                .map_err(|e| format!("client-certificate: {e}"))?;
+            service.tls = Arc::new(tls);
+        }
+        let token = match (user.str_at(&["token"]), user.str_at(&["tokenFile"])) {
+            ("", "") => String::new(),
+            ("", file) => {
+                std::fs::read_to_string(dir.join(file)).map_err(|e| format!("{file}: {e}"))?.trim().to_owned()
+            }
+            (token, _) => token.to_owned(),
+        };
+        if !token.is_empty() {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|e| format!("token: {e}"))?;
+            value.set_sensitive(true);
+            service.authorization = Some(value);
+        }
+        Ok(service)
+    }
+
+    /// The same authorities at another URL.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn at(&self, url: &str) -> Result<Self, String> {
+        let other = Self::new(url, "")?;
+        Ok(Self { url: other.url, ..self.clone() })
+    }
+
+    /// Sends an object and reads the one that answers.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn post(&self, body: Bytes, within: Duration) -> Result<Value, CallError> {
+        self.call(Method::POST, body, within).await
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn get(&self, within: Duration) -> Result<Value, CallError> {
+        self.call(Method::GET, Bytes::new(), within).await
+    }
+
+    async fn call(&self, method: Method, body: Bytes, within: Duration) -> Result<Value, CallError> {
+        match tokio::time::timeout(within, self.exchange(method, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(CallError::TimedOut(self.url.clone(), within)),
+        }
+    }
+
+    async fn exchange(&self, method: Method, body: Bytes) -> Result<Value, CallError> {
+        let failed = |why: &dyn std::fmt::Display| CallError::Failed(self.url.clone(), why.to_string());
+        let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let secure = self.url.scheme_str() == Some("https");
+        let port = self.url.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| failed(&e))?;
+        let path = self.url.path_and_query().map_or("/", |p| p.as_str());
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.url.authority().map_or(host.as_str(), |a| a.as_str()))
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|e| failed(&e))?;
+        if let Some(value) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, value.clone());
+        }
+        let response = if secure {
+            let name = ServerName::try_from(host).map_err(|e| failed(&e))?;
+            let connector = TlsConnector::from(self.tls.clone());
+            let stream = connector.connect(name, stream).await.map_err(|e| failed(&e))?;
+            send(stream, request).await
+        } else {
+            send(stream, request).await
+        };
+        let response = response.map_err(|e| failed(&e))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(|e| failed(&e))?.to_bytes();
+        if !status.is_success() {
+            return Err(CallError::Status(self.url.clone(), status.as_u16()));
+        }
+        json::parse(&body).map_err(|e| CallError::Answer(self.url.clone(), e.to_string()))
+    }
+}
+
+async fn send<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<http::Response<hyper::body::Incoming>, hyper::Error>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the answer's body.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to a webhook ended");
+        }
+    });
+    sender.send_request(request).await
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|e| format!("certificates: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_kubeconfig_is_told() {
+        let read = |text: &str| Outbound::of_context(&yaml::parse(text).unwrap(), Path::new(".")).map(drop);
+        let whole = |server: &str| {
+            format!(
+                "current-context: a\ncontexts: [{{name: a, context: {{cluster: c}}}}]\nclusters: [{{name: c, cluster: {{server: '{server}'}}}}]"
+            )
+        };
+        assert!(read(&whole("https://example.com/x")).is_ok());
+        assert!(read(&whole("http://127.0.0.1:1/x")).is_ok());
+        assert!(read(&whole("http://example.com/x")).unwrap_err().contains("https://"));
+        assert!(read("contexts: []").unwrap_err().contains("contexts"));
+    }
+}
