@@ -37,6 +37,7 @@ impl Plane {
             server_ca: pki.server_ca.certificate().to_owned(),
             service_account_key: pki.service_account_key.clone(),
             static_tokens: Vec::new(),
+            authentication: trireme_apiserver::AuthenticationOptions::default(),
             admission: AdmissionOptions::default(),
             audit: trireme_apiserver::audit::Options::default(),
         };

@@ -1,11 +1,17 @@
 //! Who a request comes from: client certificates, bearer tokens, or nobody.
 
+mod config;
+mod issuers;
+mod jwt;
 mod tokens;
+mod webhook;
 
+pub use config::{Options, read_tokens};
 pub use tokens::{Bound, TokenIssuer};
 
 use crate::server::{ApiServer, Config, header_text};
 use crate::user::User;
+use config::Anonymous;
 use http::{HeaderMap, header};
 use trireme_schema::{Status, Value};
 
@@ -24,15 +30,35 @@ pub struct Credentials {
 pub struct Authenticator {
     pub(crate) issuer: TokenIssuer,
     tokens: Vec<(String, User)>,
+    issuers: Vec<issuers::Issuer>,
+    webhook: Option<webhook::Webhook>,
+    anonymous: Anonymous,
 }
 
 impl Authenticator {
-    /// Reads the keys.
+    /// Reads the keys and how users prove who they are.
     ///
     /// # Errors
     /// What is wrong with them.
     pub fn new(config: &Config) -> Result<Self, String> {
-        Ok(Self { issuer: TokenIssuer::new(config)?, tokens: config.static_tokens.clone() })
+        let issuer = TokenIssuer::new(config)?;
+        let options = &config.authentication;
+        let entries = options.config.as_ref().map(|c| c.list_at(&["jwt"])).unwrap_or_default();
+        let roots = if entries.is_empty() { String::new() } else { config::system_roots() };
+        let read = |(i, entry)| issuers::Issuer::read(entry, i, &roots);
+        let issuers: Vec<issuers::Issuer> = entries.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        for (i, one) in issuers.iter().enumerate() {
+            if one.url == issuer.issuer() || issuers.iter().take(i).any(|other| other.url == one.url) {
+                return Err(format!("jwt[{i}].issuer.url: there is another issuer {:?}", one.url));
+            }
+        }
+        Ok(Self {
+            issuer,
+            tokens: config.static_tokens.clone(),
+            issuers,
+            webhook: options.webhook.clone().map(webhook::Webhook::new),
+            anonymous: Anonymous::read(options.config.as_ref())?,
+        })
     }
 
     /// The user of a request.
@@ -43,6 +69,7 @@ impl Authenticator {
         &self,
         server: &ApiServer,
         headers: &HeaderMap,
+        path: &str,
         peer: &Credentials,
     ) -> Result<User, Status> {
         if let Some(user) = &peer.known {
@@ -55,29 +82,59 @@ impl Authenticator {
         let authorization = header_text(headers, header::AUTHORIZATION);
         let mut words = authorization.split_ascii_whitespace();
         match (words.next(), words.next()) {
-            (Some(scheme), Some(token)) if scheme.eq_ignore_ascii_case("bearer") => self.token(server, token, &[]),
-            (Some(_), _) => Err(Status::unauthorized()),
-            (None, _) => Ok(User::anonymous()),
+            (Some(scheme), Some(token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Ok(self.token(server, token, &[]).await?.0)
+            }
+            (None, _) if self.anonymous.may(path) => Ok(User::anonymous()),
+            _ => Err(Status::unauthorized()),
         }
     }
 
-    /// The user of a bearer token that must be meant for one of `audiences` (empty: for this server).
+    /// The user of a bearer token that must be meant for one of `audiences` (empty: for this server), and for which of
+    /// these it is meant.
     ///
     /// # Errors
     /// 401.
-    pub fn token(&self, server: &ApiServer, token: &str, audiences: &[String]) -> Result<User, Status> {
+    pub async fn token(
+        &self,
+        server: &ApiServer,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(User, Vec<String>), Status> {
         let same =
             |a: &str, b: &str| aws_lc_rs::constant_time::verify_slices_are_equal(a.as_bytes(), b.as_bytes()).is_ok();
+        let for_this_server = || {
+            let own = self.issuer.issuer();
+            let wanted = audiences.iter().any(|a| a == own) || audiences.is_empty();
+            wanted.then(|| vec![own.to_owned()]).ok_or_else(Status::unauthorized)
+        };
         if let Some((_, user)) = self.tokens.iter().find(|(known, _)| same(known, token)) {
-            return Ok(user.clone());
+            return Ok((user.clone(), for_this_server()?));
         }
         if let Some(user) = bootstrap_token(server, token, same) {
-            return Ok(user);
+            return Ok((user, for_this_server()?));
         }
-        self.issuer.verify(server, token, audiences).map_err(|why| {
+        let refuse = |why: String| {
             tracing::debug!(%why, "a bearer token was refused");
             Status::unauthorized()
-        })
+        };
+        let parsed = jwt::Token::read(token);
+        let by = parsed.as_ref().map_or("", |token| token.claims.str_at(&["iss"]));
+        if by == self.issuer.issuer() {
+            return self.issuer.verify(server, token, audiences).map_err(refuse);
+        }
+        if let (Some(issuer), Some(parsed)) = (self.issuers.iter().find(|i| i.url == by), &parsed) {
+            let user = issuer.user(parsed).await.map_err(refuse)?;
+            return Ok((user, for_this_server()?));
+        }
+        match &self.webhook {
+            Some(webhook) => {
+                let wanted =
+                    if audiences.is_empty() { vec![self.issuer.issuer().to_owned()] } else { audiences.to_vec() };
+                webhook.user(token, &wanted).await.ok_or_else(|| refuse("the webhook does not know it".into()))
+            }
+            None => Err(refuse("nobody knows it".into())),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ mod warnings;
 mod watching;
 
 pub use admission::Options as AdmissionOptions;
-pub use authn::Credentials;
+pub use authn::{Credentials, Options as AuthenticationOptions, read_tokens};
 pub use inprocess::InProcess;
 pub use kubelet::Kubelets;
 pub use server::{ApiServer, Config, Incoming, StartError};

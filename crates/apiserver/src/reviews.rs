@@ -63,7 +63,7 @@ impl Review {
         self.check(&object)?;
         let user = &self.target.user;
         let status = match served.plural() {
-            "tokenreviews" => token(server, &object)?,
+            "tokenreviews" => token(server, &object).await?,
             "selfsubjectreviews" => Value::Object(Map::from_iter([("userInfo", user_value(user))])),
             "selfsubjectaccessreviews" => access(server, user, &object),
             "selfsubjectrulesreviews" => {
@@ -99,7 +99,8 @@ impl Review {
     }
 }
 
-fn user_value(user: &User) -> Value {
+/// A user as `UserInfo`.
+pub(crate) fn user_value(user: &User) -> Value {
     let mut map = Map::from_iter([("username", user.name.as_str())]);
     if !user.uid.is_empty() {
         map.insert("uid", user.uid.as_str());
@@ -111,24 +112,35 @@ fn user_value(user: &User) -> Value {
     Value::Object(map)
 }
 
-fn token(server: &ApiServer, object: &Value) -> Result<Value, Status> {
+async fn token(server: &ApiServer, object: &Value) -> Result<Value, Status> {
     let token = object.str_at(&["spec", "token"]);
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
     let audiences: Vec<String> =
         object.list_at(&["spec", "audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    Ok(match server.authenticator.token(server, token, &audiences) {
-        Ok(user) => {
+    Ok(match server.authenticator.token(server, token, &audiences).await {
+        Ok((user, meant)) => {
             let mut map = Map::new();
             map.insert("authenticated", true);
             map.insert("user", user_value(&user));
-            let own = vec![server.authenticator.issuer.issuer().to_owned()];
-            map.insert("audiences", if audiences.is_empty() { own } else { audiences });
+            map.insert("audiences", meant);
             Value::Object(map)
         }
         Err(_) => Value::Object(Map::from_iter([("error", "invalid bearer token")])),
     })
+}
+
+/// The user that a `UserInfo` tells of.
+pub(crate) fn user_of(info: &Value) -> User {
+    let texts = |v: &[Value]| v.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    let extra = info.at(&["extra"]).and_then(Value::as_object).into_iter().flat_map(|m| m.iter());
+    User {
+        name: info.str_at(&["username"]).to_owned(),
+        uid: info.str_at(&["uid"]).to_owned(),
+        groups: texts(info.list_at(&["groups"])),
+        extra: extra.map(|(key, values)| (key.to_string(), texts(values.as_array().unwrap_or_default()))).collect(),
+    }
 }
 
 fn subject(object: &Value) -> User {

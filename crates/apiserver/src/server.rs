@@ -48,6 +48,8 @@ pub struct Config {
     pub service_account_key: String,
     /// Bearer tokens that stand for users.
     pub static_tokens: Vec<(String, User)>,
+    /// How users prove who they are, besides certificates and the server's own tokens.
+    pub authentication: crate::authn::Options,
     /// Which admission plugins run, and how.
     pub admission: admission::Options,
     /// What is noted of requests, and where.
@@ -130,7 +132,7 @@ impl ApiServer {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::read(request.method(), request.uri().path(), &query);
         let mut origin = Origin { peer: peer.address, asker: None };
-        let user = match self.authenticator.authenticate(self, request.headers(), &peer).await {
+        let user = match self.authenticator.authenticate(self, request.headers(), &info.path, &peer).await {
             Ok(user) => Arc::new(user),
             Err(status) => {
                 let nobody = Arc::new(User::default());
@@ -325,8 +327,8 @@ pub(crate) fn header_text(headers: &http::HeaderMap, name: header::HeaderName) -
 /// The server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A key is unusable.
-    #[error("the service-account key cannot be used: {0}")]
+    /// A key, or how users prove who they are, cannot be used.
+    #[error("authentication: {0}")]
     Key(String),
     /// Admission is set up wrongly.
     #[error("admission: {0}")]

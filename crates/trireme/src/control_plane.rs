@@ -63,10 +63,10 @@ impl ControlPlane {
             server_ca: pki.server_ca.certificate().to_owned(),
             service_account_key: pki.service_account_key.clone(),
             // What a join token proves: that its bearer may ask for the certificate of a node.
-            static_tokens: vec![(
-                pki.node_secret.clone(),
-                User::new("system:bootstrap:trireme", &["system:bootstrappers"]),
-            )],
+            static_tokens: args
+                .security
+                .tokens((pki.node_secret.clone(), User::new("system:bootstrap:trireme", &["system:bootstrappers"])))?,
+            authentication: args.security.authentication()?,
             admission: args.security.admission()?,
             audit: args.security.audit()?,
         };

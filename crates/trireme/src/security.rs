@@ -1,11 +1,11 @@
-//! Flags about the API server's admission and auditing, with kube-apiserver's names.
+//! Flags about the API server's authentication, admission and auditing, with kube-apiserver's names.
 
 use crate::Failure;
 use clap::Args;
 use std::path::PathBuf;
-use trireme_apiserver::AdmissionOptions;
 use trireme_apiserver::audit::{self, LogOptions, WebhookOptions};
 use trireme_apiserver::outbound::Outbound;
+use trireme_apiserver::{AdmissionOptions, AuthenticationOptions, User, read_tokens};
 
 /// Who may do what, and what is looked at on the way.
 #[derive(Args, Clone, Debug, Default)]
@@ -19,6 +19,15 @@ pub struct Security {
     /// How admission plugins are set up: a file with an AdmissionConfiguration.
     #[arg(long, env = "TRIREME_ADMISSION_CONTROL_CONFIG_FILE", value_name = "FILE")]
     pub admission_control_config_file: Option<PathBuf>,
+    /// Tokens of users: lines of token, user, uid and, in quotes, groups.
+    #[arg(long, env = "TRIREME_TOKEN_AUTH_FILE", value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// Identity providers, and where anonymous requests may go: a file with an AuthenticationConfiguration.
+    #[arg(long, env = "TRIREME_AUTHENTICATION_CONFIG", value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+    /// A service that reviews tokens: a file with a kubeconfig.
+    #[arg(long, env = "TRIREME_AUTHENTICATION_TOKEN_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
     /// Which requests are noted, and how much of them: a file with an audit policy.
     #[arg(long, env = "TRIREME_AUDIT_POLICY_FILE", value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
@@ -51,6 +60,30 @@ impl Security {
             enable: self.enable_admission_plugins.clone(),
             disable: self.disable_admission_plugins.clone(),
             config: config.map_err(|why| format!("--admission-control-config-file: {why}"))?,
+        })
+    }
+
+    /// Tokens that stand for users: one, and those of the file.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn tokens(&self, own: (String, User)) -> Result<Vec<(String, User)>, Failure> {
+        let file = self.token_auth_file.as_deref().map(read_tokens).transpose();
+        let mut all = file.map_err(|why| format!("--token-auth-file: {why}"))?.unwrap_or_default();
+        all.push(own);
+        Ok(all)
+    }
+
+    /// Authentication as the flags say.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn authentication(&self) -> Result<AuthenticationOptions, Failure> {
+        let config = self.authentication_config.as_deref().map(AuthenticationOptions::read_config).transpose();
+        let webhook = self.authentication_token_webhook_config_file.as_deref().map(Outbound::of_kubeconfig).transpose();
+        Ok(AuthenticationOptions {
+            config: config.map_err(|why| format!("--authentication-config: {why}"))?,
+            webhook: webhook.map_err(|why| format!("--authentication-token-webhook-config-file: {why}"))?,
         })
     }
 

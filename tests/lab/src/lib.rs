@@ -65,6 +65,7 @@ impl Lab {
             server_ca: pki.server_ca.certificate().to_owned(),
             service_account_key: pki.service_account_key.clone(),
             static_tokens: vec![(TOKEN.into(), admin())],
+            authentication: trireme_apiserver::AuthenticationOptions::default(),
             admission: AdmissionOptions::default(),
             audit: trireme_apiserver::audit::Options::default(),
         };

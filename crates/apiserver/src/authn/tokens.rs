@@ -42,6 +42,13 @@ pub struct TokenIssuer {
     random: SystemRandom,
 }
 
+/// Whether an object should have been gone for a minute: its tokens end even where it stays (upstream's leeway).
+fn is_long_deleted(object: &Value) -> bool {
+    const LEEWAY: i64 = 60;
+    let at = object.str_at(&["metadata", "deletionTimestamp"]);
+    at.parse::<jiff::Timestamp>().is_ok_and(|at| at.as_second() + LEEWAY < jiff::Timestamp::now().as_second())
+}
+
 impl TokenIssuer {
     /// Reads the key.
     ///
@@ -124,11 +131,11 @@ impl TokenIssuer {
         Ok(Issued { token: format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())), expires })
     }
 
-    /// The user of a token.
+    /// The user of a token, and for which of the audiences it is meant.
     ///
     /// # Errors
     /// Why it does not hold.
-    pub fn verify(&self, server: &ApiServer, token: &str, audiences: &[String]) -> Result<User, String> {
+    pub fn verify(&self, server: &ApiServer, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
         let (signed, signature) = token.rsplit_once('.').ok_or("no JSON web token")?;
         let (header, claims) = signed.split_once('.').ok_or("no JSON web token")?;
         let part = |text: &str| {
@@ -155,12 +162,10 @@ impl TokenIssuer {
             return Err("token is not valid yet".into());
         }
         let given: Vec<&str> = claims.list_at(&["aud"]).iter().filter_map(Value::as_str).collect();
-        let meant = if audiences.is_empty() {
-            given.contains(&self.issuer.as_str())
-        } else {
-            audiences.iter().any(|a| given.contains(&a.as_str()))
-        };
-        if !meant {
+        let own = [self.issuer.clone()];
+        let wanted = if audiences.is_empty() { &own[..] } else { audiences };
+        let meant: Vec<String> = wanted.iter().filter(|a| given.contains(&a.as_str())).cloned().collect();
+        if meant.is_empty() {
             return Err(format!("token audiences {given:?} are others"));
         }
         let own = claims.get("kubernetes.io").ok_or("no service account")?;
@@ -188,15 +193,26 @@ impl TokenIssuer {
             if object.str_at(&["metadata", "uid"]) != uid {
                 return Err(format!("the {kind} is another"));
             }
+            if is_long_deleted(&object) {
+                return Err(format!("the {kind} has been deleted"));
+            }
             if kind == "pod" {
                 extra("pod-name", name);
                 extra("pod-uid", uid);
             }
         }
         if let Some(node) = own.get("node") {
-            extra("node-name", node.str_at(&["name"]));
-            extra("node-uid", node.str_at(&["uid"]));
+            let (name, uid) = (node.str_at(&["name"]), node.str_at(&["uid"]));
+            // A token that is bound to the node itself ends with it (KEP-4193); one of a pod there does not.
+            if own.get("pod").is_none() {
+                let there = server.read("", "nodes", "", name).ok_or("the node is gone")?;
+                if there.str_at(&["metadata", "uid"]) != uid {
+                    return Err("the node is another".into());
+                }
+            }
+            extra("node-name", name);
+            extra("node-uid", uid);
         }
-        Ok(user)
+        Ok((user, meant))
     }
 }
