@@ -22,8 +22,6 @@ pub struct Action {
     pub verb: String,
     /// The group; for resources.
     pub group: String,
-    /// The version; for resources. No authorizer of ours looks at it.
-    pub version: String,
     /// The resource; empty for paths.
     pub resource: String,
     /// The subresource.
@@ -44,7 +42,6 @@ impl Action {
         Self {
             verb: info.verb.clone(),
             group: info.group.clone(),
-            version: info.version.clone(),
             resource: info.resource.clone(),
             subresource: info.subresource.clone(),
             namespace: info.namespace.clone(),

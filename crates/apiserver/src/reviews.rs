@@ -169,7 +169,6 @@ fn access(server: &ApiServer, user: &User, object: &Value) -> Value {
             subresource: text(r, "subresource"),
             namespace: text(r, "namespace"),
             name: text(r, "name"),
-            version: text(r, "version"),
             field_selector: field_selector(r),
             ..Action::default()
         },

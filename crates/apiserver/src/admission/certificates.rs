@@ -17,7 +17,6 @@ fn may(attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
         let action = Action {
             verb: verb.into(),
             group: GROUP.into(),
-            version: "*".into(),
             resource: "signers".into(),
             name: (*name).to_owned(),
             ..Action::default()

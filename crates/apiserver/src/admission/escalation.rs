@@ -18,7 +18,6 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
         let action = Action {
             verb: verb.into(),
             group: GROUP.into(),
-            version: "v1".into(),
             resource: resource.into(),
             namespace: target.namespace.clone(),
             name: name.into(),

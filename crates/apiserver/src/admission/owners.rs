@@ -19,7 +19,6 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
     let delete = Action {
         verb: "delete".into(),
         group: served.group().to_owned(),
-        version: served.resource.gv.version.clone(),
         resource: served.plural().to_owned(),
         namespace: target.namespace.clone(),
         name: attributes.name(object).to_owned(),
@@ -54,7 +53,6 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
         let hold = Action {
             verb: "update".into(),
             group: gv.group.clone(),
-            version: gv.version.clone(),
             resource: of.plural().to_owned(),
             subresource: "finalizers".into(),
             namespace: if of.resource.namespaced { target.namespace.clone() } else { String::new() },

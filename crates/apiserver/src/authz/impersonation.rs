@@ -159,7 +159,6 @@ fn tried(server: &ApiServer, mode: Mode, asker: &User, wanted: &User, action: &A
     let be = |group: &str, resource: &str, subresource: &str, name: &str| Action {
         verb: mode.verb(),
         group: group.to_owned(),
-        version: "v1".into(),
         resource: resource.to_owned(),
         subresource: subresource.to_owned(),
         name: name.to_owned(),
