@@ -13,6 +13,10 @@
 //! assert_eq!(result.as_bool(), Some(true));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! For rules over objects, a [`Schema`] says what there is: [`DeclType::from_schema`] makes a type of it that declares
+//! the fields ([`DeclType::provider`]) and bounds the sizes ([`Program::cost_estimate`]), and [`Value::from_json`] reads an
+//! object through it without copying.
 
 mod check;
 pub mod cost;

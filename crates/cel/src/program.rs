@@ -25,28 +25,37 @@ pub enum CompileError {
 pub struct Program {
     plan: Plan,
     slots: usize,
-    checked: Checked,
+    result_type: Type,
+    /// Only for what is asked before it is evaluated.
+    checked: Option<Box<Checked>>,
 }
 
 impl Program {
     pub(crate) fn new(env: &Env, checked: Checked) -> Result<Self, CompileError> {
         let (plan, slots) = plan(env, &checked)?;
-        Ok(Self { plan, slots, checked })
+        let result_type = checked.type_of(&checked.tree).clone();
+        Ok(Self { plan, slots, result_type, checked: Some(Box::new(checked)) })
     }
 
     /// The type of the result; `dyn` if nobody has checked it.
     pub fn result_type(&self) -> &Type {
-        self.checked.type_of(&self.checked.tree)
+        &self.result_type
     }
 
     /// The bounds of what it can cost. The expression must have been checked.
     pub fn cost_estimate(&self, hints: &dyn SizeHints) -> Range {
-        estimate(&self.checked, hints)
+        self.checked.as_ref().map_or(Range::UNKNOWN, |checked| estimate(checked, hints))
     }
 
     /// Whether it reads a variable.
     pub fn uses(&self, variable: &str) -> bool {
-        self.checked.uses(variable)
+        self.checked.as_ref().is_none_or(|checked| checked.uses(variable))
+    }
+
+    /// The same without what only [`Self::cost_estimate`] and [`Self::uses`] need, which is most of its memory: they
+    /// then answer that anything is possible.
+    pub fn slim(self) -> Self {
+        Self { checked: None, ..self }
     }
 
     /// Evaluates it.

@@ -1,6 +1,7 @@
 //! What is wrong with the syntax of an expression, as ANTLR's parser with its default error strategy would report it.
 
-use super::automaton::{Automaton, Edge, Frame, RULES, Role, Set, Stacks, State, repeats_itself};
+use super::automaton::{Automaton, Edge, Frame, Role, Set, Stacks, State};
+use super::grammar::{RULES, repeats_itself};
 use super::lexer::{Kind, Token, Unrecognized};
 use super::parser::{DEEPEST, too_deep};
 

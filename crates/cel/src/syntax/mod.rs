@@ -3,10 +3,12 @@
 pub(crate) mod ast;
 mod automaton;
 mod diagnose;
+mod grammar;
 mod lexer;
 mod literal;
 mod macros;
 mod parser;
+mod primary;
 pub(crate) mod source;
 
 pub(crate) use parser::{Parsed, parse};
