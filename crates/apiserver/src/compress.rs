@@ -7,6 +7,7 @@ use flate2::write::GzEncoder;
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use std::io::Write;
 
 /// Smaller ones are sent as they are.
@@ -23,7 +24,8 @@ pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
 
 /// An answer, compressed if it is large.
 pub(crate) async fn gzip(response: Response<Body>) -> Response<Body> {
-    if response.headers().contains_key(header::CONTENT_ENCODING) {
+    let small = response.body().size_hint().exact().is_some_and(|size| size <= LEAST as u64);
+    if small || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
     let (mut parts, mut body) = response.into_parts();

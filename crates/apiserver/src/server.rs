@@ -300,7 +300,7 @@ impl Incoming {
     /// 413 for a body beyond it, 400 for one that breaks off.
     pub async fn read(self) -> Result<Bytes, Status> {
         use http_body_util::{BodyExt, Limited};
-        let too_large = || Status::too_large(format!("limit is {LARGEST_BODY}"));
+        let too_large = || Status::too_large(format!("Request entity too large: limit is {LARGEST_BODY}"));
         match self {
             Incoming::Whole(bytes) if bytes.len() > LARGEST_BODY => Err(too_large()),
             Incoming::Whole(bytes) => Ok(bytes),
