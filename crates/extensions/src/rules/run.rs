@@ -18,6 +18,9 @@ pub fn check(path: &Path, new: &Value, old: Option<&Value>, schema: &Node) -> Ve
     let mut run = Run { left: PER_OBJECT, errors: Vec::new() };
     // When the budget is used up that is among the errors.
     let _ = run.value(path, new, &Before { value: old, equal: false }, schema);
+    for error in run.errors.iter_mut().filter(|error| error.field.is_empty()) {
+        error.field = "<nil>".into();
+    }
     run.errors
 }
 
