@@ -95,3 +95,29 @@ fn embed(out: &mut Map, embedded: &Embedded<'_>) {
     }
     out.insert("required", required);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trireme_schema::value;
+
+    #[test]
+    fn v3_tells_all_and_v2_what_it_has_words_for() {
+        let embedded = Embedded(&|| Map::from_iter([("kind", "the kind")]));
+        let schema = value!({"type": "object", "properties": {
+            "either": {"x-kubernetes-int-or-string": true},
+            "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}},
+            "maybe": {"type": "string", "nullable": true},
+            "whole": {"type": "object", "x-kubernetes-embedded-resource": true}}, "required": ["either", "maybe"]});
+        let v3 = Value::Object(v3(&schema, &embedded));
+        assert_eq!(v3.list_at(&["properties", "either", "anyOf"]).len(), 2);
+        assert_eq!(v3.str_at(&["properties", "open", "properties", "a", "type"]), "string");
+        assert_eq!(v3.str_at(&["properties", "whole", "properties", "kind"]), "the kind");
+        assert_eq!(v3.list_at(&["properties", "whole", "required"]).len(), 2);
+        let v2 = Value::Object(v2(&schema, &embedded));
+        assert!(v2.at(&["properties", "either", "anyOf"]).is_none());
+        assert!(v2.at(&["properties", "open", "properties"]).is_none());
+        assert!(v2.at(&["properties", "maybe", "type"]).is_none());
+        assert_eq!(v2.list_at(&["required"]), ["either".into()]);
+    }
+}

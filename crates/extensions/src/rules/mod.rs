@@ -3,6 +3,8 @@
 mod compile;
 mod run;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use compile::{Compiled, compile};
 pub use run::check;
