@@ -2,7 +2,7 @@
 
 use crate::field::quote;
 use crate::names;
-use crate::value::Value;
+use crate::value::{Map, Value};
 
 /// How a label is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,30 @@ impl LabelSelector {
                 other => return Err(bad(format!("found '{}', expected: ',' or 'end of string'", other.text()))),
             }
         }
+    }
+
+    /// Reads the object form (`matchLabels`, `matchExpressions`). No operator of it compares numbers.
+    ///
+    /// # Errors
+    /// An operator that there is not.
+    pub fn from_object(selector: &Value) -> Result<Self, BadSelector> {
+        let mut requirements = Vec::new();
+        for (key, value) in selector.at(&["matchLabels"]).and_then(Value::as_object).into_iter().flat_map(Map::iter) {
+            let value = value.as_str().unwrap_or_default().to_owned();
+            requirements.push(Requirement { key: key.to_string(), operator: Operator::In(vec![value]) });
+        }
+        for expression in selector.list_at(&["matchExpressions"]) {
+            let values = || expression.list_at(&["values"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            let operator = match expression.str_at(&["operator"]) {
+                "In" => Operator::In(values()),
+                "NotIn" => Operator::NotIn(values()),
+                "Exists" => Operator::Exists,
+                "DoesNotExist" => Operator::DoesNotExist,
+                other => return Err(BadSelector(format!("{} is not a valid label selector operator", quote(other)))),
+            };
+            requirements.push(Requirement { key: expression.str_at(&["key"]).to_owned(), operator });
+        }
+        Ok(Self(requirements))
     }
 
     /// Exactly these labels.

@@ -2,6 +2,7 @@
 
 use crate::field;
 use crate::value::{Map, Value};
+use std::borrow::Cow;
 
 /// Something went wrong, or (code 200) went well without an object to show.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -10,7 +11,7 @@ pub struct Status {
     /// The HTTP status.
     pub code: u16,
     /// The reason, `NotFound`; empty for unknown.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// In words.
     pub message: String,
     /// What it is about.
@@ -58,12 +59,12 @@ fn about(group: &str, kind: &str, name: &str) -> Details {
 
 impl Status {
     /// A failure of any kind.
-    pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+    pub fn failure(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), message: message.into(), details: None }
     }
 
     fn with(code: u16, reason: &'static str, message: String, details: Details) -> Self {
-        Self { code, reason, message, details: Some(Box::new(details)) }
+        Self { code, reason: reason.into(), message, details: Some(Box::new(details)) }
     }
 
     /// 404 for an object.
@@ -201,7 +202,7 @@ impl Status {
             map.insert("message", self.message.as_str());
         }
         if !self.reason.is_empty() {
-            map.insert("reason", self.reason);
+            map.insert("reason", self.reason.as_ref());
         }
         if let Some(details) = self.details.as_ref().filter(|_| next.is_none()) {
             map.insert("details", details.to_map());
