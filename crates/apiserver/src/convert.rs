@@ -80,6 +80,25 @@ pub(crate) fn meant_type(served: &Served) -> (&str, StructId) {
     stored.unwrap_or((&served.resource.gv.version, served.id))
 }
 
+/// The bytes of an object of one version in another version of the same resource.
+pub(crate) fn between(from: &Served, to: &Served, object: &Value) -> Vec<u8> {
+    if from.resource.gv == to.resource.gv {
+        return from.write(object);
+    }
+    let stored = match from.conversion {
+        None => object.clone(),
+        Some(conversion) => conversion.to_stored(object),
+    };
+    match to.conversion {
+        None => {
+            let mut stored = stored;
+            stored.set_at(&["apiVersion"], to.resource.gv.to_string());
+            to.write(&stored)
+        }
+        Some(conversion) => to.write(&conversion.to_served(stored)),
+    }
+}
+
 impl std::fmt::Debug for Conversion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} stored as {:?}", self.served, self.stored)

@@ -1,6 +1,6 @@
 //! Patches: JSON Patch, merge patch, strategic merge patch. Server-side apply is in [`crate::managed`].
 
-mod json_patch;
+pub(crate) mod json_patch;
 mod restore;
 mod strategic;
 mod text;

@@ -475,7 +475,7 @@ impl ApiServer {
                 )));
             }
             let attributes = Attributes::new(self, target, Operation::Delete).dry_run(options.dry_run);
-            admission::validate(&attributes, &Value::Null, Some(&old)).await?;
+            admission::delete(&attributes, &old).await?;
             let mut new = old.clone();
             if crate::custom::strategy::is_definition(target) {
                 crate::custom::strategy::definition_deleted(&mut new);

@@ -101,7 +101,7 @@ fn changed(served: &Served, mut object: Value, before: &Value, scale: &Value) ->
 }
 
 /// The scale of an object that has replicas.
-fn scale_of(served: &Served, object: &Value) -> Result<Value, Status> {
+pub(crate) fn scale_of(served: &Served, object: &Value) -> Result<Value, Status> {
     let mut scale = Value::object();
     scale.set_at(&["kind"], "Scale");
     scale.set_at(&["apiVersion"], "autoscaling/v1");

@@ -1,6 +1,6 @@
 //! The server: its state, and the way of a request through it.
 
-use crate::admission::{self, Admission};
+use crate::admission::{self, Admission, ServiceAddresses, Webhooks};
 use crate::allocate::Range;
 use crate::answer::{self, Body};
 use crate::audit::{self, Audit, Origin};
@@ -76,6 +76,7 @@ pub struct ApiServer {
     /// Held by a write that counts what there is, until it is done.
     pub(crate) turns: tokio::sync::Mutex<()>,
     pub(crate) retries: Retries,
+    pub(crate) webhooks: Webhooks,
     pub(crate) metrics: Metrics,
     pub(crate) kubelets: Kubelets,
     pub(crate) documents: discovery::Documents,
@@ -93,6 +94,7 @@ impl ApiServer {
         let admission = Admission::new(&config.admission).map_err(StartError::Admission)?;
         let audit = Audit::open(&config.audit).map_err(StartError::Audit)?;
         let node_pods = authz::NodePods::new(&catalogue, &store);
+        let webhooks = Webhooks::new(Arc::new(ServiceAddresses(store.clone())));
         let server = Arc::new(Self {
             store,
             catalogue,
@@ -103,6 +105,7 @@ impl ApiServer {
             audit,
             turns: tokio::sync::Mutex::new(()),
             retries: Retries::default(),
+            webhooks,
             metrics: Metrics::default(),
             kubelets,
             documents: discovery::Documents::default(),

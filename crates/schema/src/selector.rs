@@ -137,7 +137,8 @@ impl LabelSelector {
             requirements.push(Requirement { key: key.to_string(), operator: Operator::In(vec![value]) });
         }
         for expression in selector.list_at(&["matchExpressions"]) {
-            let values = || expression.list_at(&["values"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            let values =
+                || expression.list_at(&["values"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
             let operator = match expression.str_at(&["operator"]) {
                 "In" => Operator::In(values()),
                 "NotIn" => Operator::NotIn(values()),

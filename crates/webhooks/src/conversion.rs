@@ -55,10 +55,9 @@ pub fn answer(uid: &str, version: &str, sent: usize, bytes: &[u8]) -> Result<Vec
         return Err(invalid(format!("expected {sent} converted objects, got {}", objects.len())));
     }
     match objects.iter().find(|o| o.str_at(&["apiVersion"]) != version) {
-        Some(other) => Err(invalid(format!(
-            "invalid groupVersion (expected {version}, got {})",
-            other.str_at(&["apiVersion"])
-        ))),
+        Some(other) => {
+            Err(invalid(format!("invalid groupVersion (expected {version}, got {})", other.str_at(&["apiVersion"]))))
+        }
         None => Ok(objects.to_vec()),
     }
 }
@@ -74,7 +73,8 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_is_taken() {
-        let good = r#"{HEAD,"response":{"uid":"u","result":{"status":"Success"},"convertedObjects":[{"apiVersion":"g/v2"}]}}"#;
+        let good =
+            r#"{HEAD,"response":{"uid":"u","result":{"status":"Success"},"convertedObjects":[{"apiVersion":"g/v2"}]}}"#;
         assert_eq!(answered(good).unwrap().len(), 1);
         for bad in [
             "x",

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_refused() {
-        for text in ["{}", r#"{"url":"http://a/b"}"#, r#"{"url":"https://"}"#, r#"{"url":"https://a","caBundle":"%"}"#] {
+        for text in ["{}", r#"{"url":"http://a/b"}"#, r#"{"url":"https://"}"#, r#"{"url":"https://a","caBundle":"%"}"#]
+        {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -20,15 +20,19 @@ mod services;
 mod storage;
 mod tolerations;
 mod topology;
+mod webhooks;
 
 pub(crate) use node_restriction::check_token;
 pub use options::{Admission, Options};
 pub(crate) use plugins::known as known_plugins;
+pub(crate) use webhooks::{Known as Webhooks, ServiceAddresses};
 
 use crate::registry::Target;
 use crate::server::ApiServer;
 use trireme_schema::{Status, Value};
 use trireme_store::Txn;
+use trireme_webhooks::admission::Phase;
+use webhooks::Mutating;
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +114,22 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Plugins that change objects, in upstream's order.
+/// What changes an object: plugins in upstream's order, then webhooks. When a webhook changed it, the plugins look at it
+/// again, and those webhooks that want to see what was changed after them.
 ///
 /// # Errors
 /// The first refusal.
 pub async fn mutate(attributes: &mut Attributes<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+    plugins(attributes, object, old)?;
+    let mut webhooks = Mutating::of(attributes);
+    if webhooks.ask(attributes, object, old).await? {
+        plugins(attributes, object, old)?;
+        webhooks.ask(attributes, object, old).await?;
+    }
+    Ok(())
+}
+
+fn plugins(attributes: &Attributes<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     for plugin in &attributes.server.admission.plugins {
         if let Some(mutate) = plugin.mutate {
             mutate(attributes, object, old)?;
@@ -123,7 +138,7 @@ pub async fn mutate(attributes: &mut Attributes<'_>, object: &mut Value, old: Op
     Ok(())
 }
 
-/// Plugins that only refuse.
+/// What only refuses: plugins and webhooks, and quota last, since it takes what it allows.
 ///
 /// # Errors
 /// The first refusal.
@@ -134,6 +149,18 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&
         if let Some(validate) = plugin.validate {
             validate(attributes, object, old)?;
         }
+        if plugin.webhooks == Some(Phase::Validating) {
+            webhooks::validate(attributes, object, old).await?;
+        }
     }
     Ok(())
+}
+
+/// What may keep an object from being deleted.
+///
+/// # Errors
+/// The first refusal.
+pub async fn delete(attributes: &Attributes<'_>, old: &Value) -> Result<(), Status> {
+    Mutating::of(attributes).ask(attributes, &mut Value::Null, Some(old)).await?;
+    validate(attributes, &Value::Null, Some(old)).await
 }

@@ -5,6 +5,7 @@ use super::{
     pod_security, priority, quota, runtime_class, service_account, services, storage, tolerations, topology,
 };
 use trireme_schema::{Status, Value};
+use trireme_webhooks::admission::Phase;
 
 /// Changes an object.
 pub(super) type Mutate = fn(&Attributes<'_>, &mut Value, Option<&Value>) -> Result<(), Status>;
@@ -19,18 +20,24 @@ pub(crate) struct Plugin {
     pub(super) default: bool,
     pub(super) mutate: Option<Mutate>,
     pub(super) validate: Option<Validate>,
+    /// It asks webhooks of this phase.
+    pub(super) webhooks: Option<Phase>,
 }
 
 const fn plugin(name: &'static str, mutate: Option<Mutate>, validate: Option<Validate>) -> Plugin {
-    Plugin { name, default: true, mutate, validate }
+    Plugin { name, default: true, mutate, validate, webhooks: None }
 }
 
 const fn option(name: &'static str, mutate: Option<Mutate>, validate: Option<Validate>) -> Plugin {
-    Plugin { name, default: false, mutate, validate }
+    Plugin { name, default: false, mutate, validate, webhooks: None }
+}
+
+const fn webhooks(name: &'static str, phase: Phase) -> Plugin {
+    Plugin { name, default: true, mutate: None, validate: None, webhooks: Some(phase) }
 }
 
 /// All plugins. Those that are upstream's defaults run, and NodeRestriction, as every distribution has it.
-pub(super) static PLUGINS: [Plugin; 25] = [
+pub(super) static PLUGINS: [Plugin; 27] = [
     plugin("NamespaceLifecycle", Some(namespace::lifecycle), Some(namespace::protect)),
     plugin("LimitRanger", Some(limit_ranger::defaults), Some(limit_ranger::bounds)),
     plugin("ServiceAccount", Some(service_account::fill_in), Some(service_account::check)),
@@ -54,18 +61,15 @@ pub(super) static PLUGINS: [Plugin; 25] = [
     plugin("CertificateSubjectRestriction", None, Some(certificates::subject)),
     plugin("DefaultIngressClass", Some(storage::default_ingress_class), None),
     plugin("PodTopologyLabels", Some(topology::labels), None),
+    webhooks("MutatingAdmissionWebhook", Phase::Mutating),
+    webhooks("ValidatingAdmissionWebhook", Phase::Validating),
     option("DenyServiceExternalIPs", None, Some(services::external_ips)),
     plugin("ResourceQuota", None, Some(quota::check)),
 ];
 
 /// Upstream's plugins that are elsewhere in this server, or of which there is nothing to turn on.
-pub(super) const ELSEWHERE: [&str; 5] = [
-    "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
-    "NodeDeclaredFeatureValidator",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
-];
+pub(super) const ELSEWHERE: [&str; 3] =
+    ["MutatingAdmissionPolicy", "NodeDeclaredFeatureValidator", "ValidatingAdmissionPolicy"];
 
 /// The names of all plugins.
 pub(crate) fn known() -> impl Iterator<Item = &'static str> {

@@ -24,7 +24,7 @@ pub(super) fn unknown(patch: &Value) -> Vec<String> {
 
 /// Applies a list of operations; all or nothing. Where nobody looks for unknown fields, upstream's library is the one that
 /// reads them, with names of its own.
-pub(super) fn apply(patch: &Value, tree: Value, ignores: bool) -> Result<Value, Status> {
+pub(crate) fn apply(patch: &Value, tree: Value, ignores: bool) -> Result<Value, Status> {
     let (cannot, names) = match ignores {
         true => ("json: cannot unmarshal", ["jsonpatch.Patch", "jsonpatch.Operation"]),
         false => ("error decoding patch: json: cannot unmarshal", ["[]handlers.jsonPatchOp", "handlers.jsonPatchOp"]),

@@ -111,7 +111,11 @@ impl Verdict {
         let (version, kind) = (review.str_at(&["apiVersion"]), review.str_at(&["kind"]));
         let old_style = reviews == Reviews::V1Beta1;
         // The first webhooks did not tell the version of what they answered.
-        let told = if old_style && version.is_empty() && kind.is_empty() { (reviews.api_version(), "AdmissionReview") } else { (version, kind) };
+        let told = if old_style && version.is_empty() && kind.is_empty() {
+            (reviews.api_version(), "AdmissionReview")
+        } else {
+            (version, kind)
+        };
         if told != (reviews.api_version(), "AdmissionReview") {
             return Err(bad(format!(
                 "expected webhook response of {}, Kind=AdmissionReview, got {version}, Kind={kind}",

@@ -97,8 +97,7 @@ mod tests {
     fn all_parts_must_fit() {
         let text = br#"{"operations":["CREATE"],"apiGroups":["apps"],"apiVersions":["*"],"resources":["deployments"],"scope":"Namespaced"}"#;
         let rule = Rule::read(&json::parse(text).unwrap());
-        let named =
-            Named { group: "apps", version: "v1", resource: "deployments", subresource: "", namespaced: true };
+        let named = Named { group: "apps", version: "v1", resource: "deployments", subresource: "", namespaced: true };
         assert!(rule.matches("CREATE", &named));
         assert!(!rule.matches("UPDATE", &named));
         assert!(!rule.matches("CREATE", &Named { group: "", ..named }));

@@ -1,0 +1,103 @@
+//! Webhooks among the plugins: which of them a request concerns, in which order they are asked, and what comes of it.
+
+mod ask;
+mod conditions;
+mod known;
+mod request;
+
+pub(crate) use known::{Known, ServiceAddresses};
+
+use super::{Attributes, Operation};
+use ask::{Outcome, Question};
+use known::Compiled;
+use std::sync::Arc;
+use trireme_schema::{Status, Value};
+use trireme_webhooks::admission::Phase;
+
+/// The mutating webhooks that a request concerns.
+pub(super) struct Mutating {
+    /// Each with the object as it left it, if it wants to see what others change after that.
+    hooks: Vec<(Arc<Compiled>, Option<Value>)>,
+    asked: bool,
+}
+
+impl Mutating {
+    /// Those that want to see the request.
+    pub(super) fn of(attributes: &Attributes<'_>) -> Self {
+        let runs = attributes.server.admission.plugins.iter().any(|p| p.webhooks == Some(Phase::Mutating));
+        let hooks = if runs { concerned(attributes, Phase::Mutating) } else { Vec::new() };
+        Self { hooks: hooks.into_iter().map(|hook| (hook, None)).collect(), asked: false }
+    }
+
+    /// Asks them one after the other; each sees what the ones before made of the object. Gives whether it changed.
+    ///
+    /// When they are asked a second time, only those are that want to see what others changed after them.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(super) async fn ask(
+        &mut self,
+        attributes: &Attributes<'_>,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<bool, Status> {
+        let again = std::mem::replace(&mut self.asked, true);
+        let mut changed = false;
+        for (compiled, left) in &mut self.hooks {
+            if again && left.as_ref().is_none_or(|left| left == object) {
+                continue;
+            }
+            let question = Question { attributes, phase: Phase::Mutating, compiled, object, old };
+            match question.ask().await? {
+                Outcome::NotAsked => continue,
+                Outcome::Unchanged => {}
+                Outcome::Changed(new) => {
+                    changed |= new != *object;
+                    *object = new;
+                }
+            }
+            if compiled.hook.again {
+                *left = Some(object.clone());
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// Asks all validating webhooks that the request concerns, side by side.
+///
+/// # Errors
+/// A refusal; of several, that of the first in order.
+pub(super) async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    let hooks = concerned(attributes, Phase::Validating);
+    let questions = hooks.iter().map(|compiled| {
+        let question = Question { attributes, phase: Phase::Validating, compiled, object, old };
+        async move { question.ask().await }
+    });
+    futures::future::join_all(questions).await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+}
+
+fn concerned(attributes: &Attributes<'_>, phase: Phase) -> Vec<Arc<Compiled>> {
+    let server = attributes.server;
+    let all = server.webhooks.of(server, phase);
+    if all.is_empty() || exempt(attributes) {
+        return Vec::new();
+    }
+    all.into_iter().filter(|compiled| request::wanted_as(attributes, &compiled.hook).is_some()).collect()
+}
+
+/// Webhooks cannot keep anybody from mending webhooks and policies.
+fn exempt(attributes: &Attributes<'_>) -> bool {
+    let served = &attributes.target.served;
+    served.group() == "admissionregistration.k8s.io"
+}
+
+/// As reviews name it.
+fn operation(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Create => "CREATE",
+        Operation::Update => "UPDATE",
+        Operation::Delete => "DELETE",
+        Operation::Connect => "CONNECT",
+    }
+}
