@@ -191,6 +191,7 @@ fn details(value: &Value) -> Option<trireme_schema::Details> {
         uid: text("uid"),
         causes: value.list_at(&["causes"]).iter().map(cause).collect(),
         retry_after_seconds: value.int_at(&["retryAfterSeconds"]).unwrap_or_default(),
+        next: String::new(),
     })
 }
 
