@@ -272,7 +272,7 @@ fn conflict(conflicts: &[Conflict]) -> Status {
 pub(crate) fn same_but_for_times(old: &Value, new: &Value) -> bool {
     let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return old == new };
     let same_metadata = |old: &Value, new: &Value| match (old.as_object(), new.as_object()) {
-        (Some(old), Some(new)) => same_members(old, new, "managedFields", |a, b| untimed(a).eq(untimed(b))),
+        (Some(old), Some(new)) => same_members(old, new, "managedFields", same_owners),
         _ => old == new,
     };
     same_members(old, new, "metadata", same_metadata)
@@ -286,6 +286,12 @@ fn same_members(old: &Map, new: &Map, name: &str, same: impl Fn(&Value, &Value) 
         })
 }
 
+/// Whether two lists hold the same entries but for their times, and for the order that follows from them.
+fn same_owners(old: &Value, new: &Value) -> bool {
+    let (old, new): (Vec<_>, Vec<_>) = (untimed(old).collect(), untimed(new).collect());
+    old.len() == new.len() && old.iter().all(|entry| new.contains(entry))
+}
+
 /// The entries of a list without their times.
 fn untimed(list: &Value) -> impl Iterator<Item = Vec<(&str, &Value)>> {
     let entries = list.as_array().unwrap_or_default().iter();
@@ -293,4 +299,25 @@ fn untimed(list: &Value) -> impl Iterator<Item = Vec<(&str, &Value)>> {
         let members = entry.as_object().into_iter().flat_map(Map::iter);
         members.filter(|(name, _)| *name != "time").map(|(name, value)| (name.as_str(), value)).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trireme_schema::value;
+
+    #[test]
+    fn times_and_their_order_are_no_difference() {
+        let entry = |name: &str, time: &str| value!({"manager": name, "operation": "Apply", "time": time});
+        let object = |owners: Vec<Value>, a: &str| {
+            let mut object = value!({"metadata": {"name": "x"}, "data": {"a": a}});
+            object.set_at(&PATH, owners);
+            object
+        };
+        let old = object(vec![entry("m", "1"), entry("n", "2")], "1");
+        assert!(same_but_for_times(&old, &object(vec![entry("n", "2"), entry("m", "3")], "1")));
+        assert!(!same_but_for_times(&old, &object(vec![entry("n", "2"), entry("o", "1")], "1")));
+        assert!(!same_but_for_times(&old, &object(vec![entry("m", "1")], "1")));
+        assert!(!same_but_for_times(&old, &object(vec![entry("m", "1"), entry("n", "2")], "2")));
+    }
 }
