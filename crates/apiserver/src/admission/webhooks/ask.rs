@@ -148,8 +148,7 @@ impl Question<'_> {
     /// The object after the webhook's patch of what it was shown.
     fn patched(&self, wanted: &Served, shown: Value, patch: &[u8]) -> Result<Value, Status> {
         let patch = json::parse(patch).map_err(Status::internal)?;
-        let tree = crate::patch::json_patch::apply(&patch, shown, false)
-            .map_err(|s| Status::internal(s.message))?;
+        let tree = crate::patch::json_patch::apply(&patch, shown, false).map_err(|s| Status::internal(s.message))?;
         if self.attributes.target.subresource == "scale" {
             let mut object = self.object.clone();
             object.set_at(&["spec", "replicas"], tree.int_at(&["spec", "replicas"]).unwrap_or_default());
