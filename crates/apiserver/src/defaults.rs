@@ -95,6 +95,12 @@ fn rules(package: &str, name: &str, map: &mut Map) {
         }
         ("core.v1", "ServiceSpec") => service_spec(map),
         ("core.v1", "LoadBalancerIngress") if !map.str("ip").is_empty() => or(map, "ipMode", "VIP"),
+        // Volumes in attachments are not filled in.
+        ("core.v1", "PersistentVolume") => {
+            let spec = map.object("spec");
+            or(spec, "volumeMode", "Filesystem");
+            or(spec, "persistentVolumeReclaimPolicy", "Retain");
+        }
         ("core.v1", "ReplicationController") => labels_of_template(map, true),
         ("core.v1", "Namespace") => {
             if let Some(name) = map.get("metadata").and_then(|m| m.get("name")).cloned() {
@@ -146,6 +152,21 @@ fn rules(package: &str, name: &str, map: &mut Map) {
             if !convert::has_metrics(map.get("metadata").and_then(|m| m.get("annotations"))) =>
         {
             or(map.object("spec"), "targetCPUUtilizationPercentage", 80);
+        }
+        ("autoscaling.v2", "HorizontalPodAutoscalerBehavior") => {
+            let policy = |kind: &str, value: i64| {
+                let mut policy = Map::from_iter([("type", kind)]);
+                policy.insert("value", value);
+                policy.insert("periodSeconds", 15);
+                policy
+            };
+            let up = map.object("scaleUp");
+            or(up, "stabilizationWindowSeconds", 0);
+            or(up, "selectPolicy", "Max");
+            or(up, "policies", vec![policy("Pods", 4), policy("Percent", 100)]);
+            let down = map.object("scaleDown");
+            or(down, "selectPolicy", "Max");
+            or(down, "policies", vec![policy("Percent", 100)]);
         }
         ("autoscaling.v2", "HorizontalPodAutoscalerSpec") => {
             let none = map.get("metrics").and_then(Value::as_array).is_none_or(<[Value]>::is_empty);

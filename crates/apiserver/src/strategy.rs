@@ -97,6 +97,11 @@ pub fn name_generated(served: &Served, object: &mut Value) {
         object.set_at(&["metadata", "name"], uuid::Uuid::new_v4().to_string());
     }
     let base = object.str_at(&["metadata", "generateName"]);
+    if served.kind() == "IPAddress" && !base.is_empty() {
+        // An address cannot be made up.
+        object.set_at(&["metadata", "name"], base.to_owned());
+        return;
+    }
     if base.is_empty() || !object.str_at(&["metadata", "name"]).is_empty() {
         return;
     }

@@ -92,6 +92,11 @@ impl Errors {
         self.0.push(Error::not_supported(&path(place), Value::Null, supported).showing(shown));
     }
 
+    /// Is none of the values that are; `shown` is its JSON as upstream writes it.
+    pub fn not_supported_shown(&mut self, place: &Place<'_>, shown: impl Into<String>, supported: &[&str]) {
+        self.0.push(Error::not_supported(&path(place), Value::Null, supported).showing(shown));
+    }
+
     /// Text beyond a limit, in bytes.
     pub fn too_long(&mut self, place: &Place<'_>, limit: usize) {
         self.0.push(Error::too_long(&path(place), limit));

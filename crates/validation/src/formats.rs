@@ -78,6 +78,85 @@ pub fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     (length <= longest).then_some((address, length))
 }
 
+/// A domain whose first label stands for any: `*.example.com`.
+pub fn wildcard(text: &str) -> Vec<String> {
+    const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \
+        consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. \
+        '*.example.com', regex used for validation is \
+        '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push("must be no more than 253 characters".to_owned());
+    }
+    let rest = text.strip_prefix("*.").unwrap_or_default();
+    // Length is told above.
+    if rest.is_empty() || names::dns1123_subdomain(rest).iter().any(|why| !why.starts_with("must be no more")) {
+        wrong.push(WILDCARD.to_owned());
+    }
+    wrong
+}
+
+/// A domain of at least two labels, which may end with a dot.
+pub fn domain_name(text: &str) -> Vec<String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.is_empty() {
+        return vec!["must not be empty".to_owned()];
+    }
+    let wrong = names::dns1123_subdomain(name);
+    if !wrong.is_empty() {
+        return wrong;
+    }
+    if name.split('.').count() < 2 {
+        return vec!["should be a domain with at least two segments separated by dots".to_owned()];
+    }
+    name.split('.').flat_map(names::dns1123_label).collect()
+}
+
+/// A network without bits of hosts, in its one form.
+pub fn canonical_cidr(text: &str) -> Vec<String> {
+    let Some((address, length)) = parse_cidr(text) else { return cidr(text) };
+    let network = network(address, length);
+    if network != address {
+        return vec!["must not have bits set beyond the prefix length".to_owned()];
+    }
+    let canonical = format!("{network}/{length}");
+    if canonical == text { Vec::new() } else { vec![format!("must be in canonical form ({canonical:?})")] }
+}
+
+fn network(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(a) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
+            IpAddr::V4((u32::from(a) & mask).into())
+        }
+        IpAddr::V6(a) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+            IpAddr::V6((u128::from(a) & mask).into())
+        }
+    }
+}
+
+/// Whether a network is a part, and not all, of another.
+pub(crate) fn is_within(part: (IpAddr, u8), whole: (IpAddr, u8)) -> bool {
+    part.0.is_ipv4() == whole.0.is_ipv4() && part.1 > whole.1 && network(part.0, whole.1) == network(whole.0, whole.1)
+}
+
+/// How many bytes a base64 text stands for.
+pub(crate) fn base64_size(text: &str) -> usize {
+    text.len() / 4 * 3 - text.bytes().rev().take_while(|b| *b == b'=').count()
+}
+
+/// What is wrong with PEM of a type, given in base64; in the words of upstream's parser of requests.
+pub(crate) fn pem_problem(base64: &str, types: &[&str]) -> Option<String> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let label = text.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once("-----")).map(|(label, _)| label);
+    let ends = label.is_some_and(|label| text.contains(&format!("-----END {label}-----")));
+    let fits = ends && label.is_some_and(|label| types.contains(&label));
+    (!fits).then(|| format!("PEM block type must be {}", types.join(" or ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +171,40 @@ mod tests {
         {
             assert_eq!(cidr(text).is_empty(), fine, "{text}");
         }
+    }
+
+    #[test]
+    fn domains_of_several_labels() {
+        for (text, fine) in [("*.example.com", true), ("*", false), ("*.*.com", false), ("a.*.com", false)] {
+            assert_eq!(wildcard(text).is_empty(), fine, "{text}");
+        }
+        for (text, fine) in [("a.b", true), ("a.b.", true), ("a", false), ("", false), ("A.b", false)] {
+            assert_eq!(domain_name(text).is_empty(), fine, "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_in_their_one_form() {
+        for (text, fine) in
+            [("10.0.0.0/8", true), ("10.0.0.1/8", false), ("fd00::/64", true), ("FD00::/64", false), ("x", false)]
+        {
+            assert_eq!(canonical_cidr(text).is_empty(), fine, "{text}");
+        }
+        let of = |text: &str| parse_cidr(text).unwrap();
+        assert!(is_within(of("10.1.0.0/16"), of("10.0.0.0/8")));
+        assert!(!is_within(of("10.0.0.0/8"), of("10.0.0.0/8")));
+        assert!(!is_within(of("11.0.0.0/16"), of("10.0.0.0/8")));
+    }
+
+    #[test]
+    fn requests_are_pem_of_their_type() {
+        let of = |text: &str| {
+            use base64::Engine as _;
+            pem_problem(&base64::engine::general_purpose::STANDARD.encode(text), &["CERTIFICATE REQUEST"])
+        };
+        let good = "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n";
+        assert_eq!(of(good), None);
+        assert_eq!(of("x").as_deref(), Some("PEM block type must be CERTIFICATE REQUEST"));
+        assert!(of(&good.replace("REQUEST", "")).is_some());
     }
 }

@@ -16,10 +16,25 @@ mod rules;
 mod selectors;
 mod subject;
 
+mod admissionregistration;
+mod apiregistration;
 mod apps;
 mod authorization;
+mod autoscaling;
 mod batch;
+mod certificates;
+mod coordination;
 mod core;
+mod discovery;
+mod events;
+mod flowcontrol;
+mod networking;
+mod node;
+mod policy;
+mod rbac;
+mod resource;
+mod scheduling;
+mod storage;
 
 pub use errors::Errors;
 pub use place::Place;
@@ -33,6 +48,26 @@ pub(crate) type Check = fn(&Place<'_>, &mut Errors);
 /// A function that tells what still works but should no longer be used.
 pub(crate) type Warn = fn(&Subject<'_>, &mut Vec<String>);
 
+/// The tables of rules: that of what all groups use and of the oldest of them, then a group's own.
+const TABLES: [&str; 16] = [
+    include_str!("rules.txt"),
+    admissionregistration::RULES,
+    apiregistration::RULES,
+    certificates::RULES,
+    coordination::RULES,
+    discovery::RULES,
+    networking::RULES,
+    node::RULES,
+    policy::RULES,
+    rbac::RULES,
+    resource::RULES,
+    storage::RULES,
+    scheduling::RULES,
+    events::RULES,
+    flowcontrol::RULES,
+    autoscaling::RULES,
+];
+
 /// Registers the functions of all groups.
 fn register(registry: &mut Registry) {
     selectors::register(registry);
@@ -40,4 +75,18 @@ fn register(registry: &mut Registry) {
     apps::register(registry);
     batch::register(registry);
     authorization::register(registry);
+    admissionregistration::register(registry);
+    apiregistration::register(registry);
+    autoscaling::register(registry);
+    certificates::register(registry);
+    discovery::register(registry);
+    events::register(registry);
+    flowcontrol::register(registry);
+    networking::register(registry);
+    node::register(registry);
+    policy::register(registry);
+    rbac::register(registry);
+    resource::register(registry);
+    scheduling::register(registry);
+    storage::register(registry);
 }

@@ -1,84 +1,48 @@
 //! Rules of all objects' metadata (apimachinery `validation.ValidateObjectMeta` and `…Update`).
 
-use crate::formats::Format;
+use crate::rules::{Looks, MetadataRules};
 use crate::{Errors, Place};
 use trireme_schema::{Value, builtin, encode, field, names};
 
 const LARGEST_ANNOTATIONS: usize = 256 << 10;
 
-/// How often upstream checks metadata when an object is updated, after doing so for all kinds: as that of a new object,
-/// and as a change. What is wrong is told as often.
-fn passes(root: &Place<'_>) -> (usize, usize) {
-    if !root.subject.subresource.is_empty() {
-        return (0, 1);
-    }
-    match (root.subject.group, root.subject.kind) {
-        ("", "Event") => (0, 0),
-        ("", "LimitRange")
-        | ("admissionregistration.k8s.io", _)
-        | ("discovery.k8s.io", "EndpointSlice")
-        | ("flowcontrol.apiserver.k8s.io", _)
-        | ("policy", "PodDisruptionBudget") => (1, 0),
-        ("", "PersistentVolume") => (2, 1),
-        (
-            "",
-            "ConfigMap"
-            | "Namespace"
-            | "Node"
-            | "PersistentVolumeClaim"
-            | "Pod"
-            | "ReplicationController"
-            | "Secret"
-            | "ServiceAccount",
-        )
-        | ("apps", "ControllerRevision")
-        | ("batch", "Job")
-        | ("apiregistration.k8s.io" | "certificates.k8s.io" | "rbac.authorization.k8s.io", _)
-        | ("networking.k8s.io", "Ingress" | "IngressClass" | "IPAddress")
-        | ("resource.k8s.io", "DeviceClass" | "ResourceClaim" | "ResourceClaimTemplate")
-        | ("storage.k8s.io", "StorageClass" | "VolumeAttributesClass") => (1, 1),
-        _ => (0, 1),
-    }
-}
-
-/// Checks the metadata of an object; `name` is the format of names of its kind.
-pub(crate) fn check(root: &Place<'_>, name: Format, errors: &mut Errors) {
+/// Checks the metadata of an object. Upstream looks at those of an update more than once, and tells what it finds each
+/// time.
+pub(crate) fn check(root: &Place<'_>, rules: MetadataRules, errors: &mut Errors) {
     let before = errors.len();
-    object(root, name, errors);
+    let meta = root.child("metadata");
+    object(&meta, rules, errors);
     if root.old.is_none() {
         return;
     }
-    let meta = root.child("metadata");
-    update(&meta, errors);
+    change(&meta, errors);
     if errors.len() > before {
-        let (as_new, as_change) = passes(root);
-        (0..as_change).for_each(|_| update(&meta, errors));
-        (0..as_new).for_each(|_| object(root, name, errors));
+        let whole = root.subject.subresource.is_empty();
+        let again = if whole { rules.update } else { Looks { at_change: 1, at_object: 0 } };
+        (0..again.at_change).for_each(|_| change(&meta, errors));
+        (0..again.at_object).for_each(|_| object(&meta, rules, errors));
     }
 }
 
-fn object(root: &Place<'_>, name: Format, errors: &mut Errors) {
-    let meta = root.child("metadata");
+fn object(meta: &Place<'_>, rules: MetadataRules, errors: &mut Errors) {
     let generated = meta.text("generateName");
-    // Declared rules know names only.
-    let declared = matches!(root.subject.kind, "ReplicationController" | "DeviceClass");
-    if !generated.is_empty() && !declared {
+    if !generated.is_empty() && !rules.any_prefix {
         // The prefix must do as the beginning of a name; a trailing dash is fine, since something follows.
         let stem = generated.strip_suffix('-').filter(|s| !s.is_empty()).map(|s| format!("{s}a"));
-        errors.format(&meta.child("generateName"), generated, name(stem.as_deref().unwrap_or(generated)));
+        errors.format(&meta.child("generateName"), generated, (rules.name)(stem.as_deref().unwrap_or(generated)));
     }
     match meta.text("name") {
         "" => errors.required(&meta.child("name"), "name or generateName is required"),
         // It cannot change, and rules were less strict in older days.
-        _ if root.old.is_some() => {}
-        text => errors.format(&meta.child("name"), text, name(text)),
+        _ if meta.old.is_some() => {}
+        text => errors.format(&meta.child("name"), text, (rules.name)(text)),
     }
     let generation = meta.int("generation").unwrap_or_default();
     if generation < 0 {
         errors.invalid(&meta.child("generation"), "must be greater than or equal to 0");
     }
-    shared(&meta, errors);
-    finalizers(&meta, errors);
+    shared(meta, errors);
+    finalizers(meta, rules.any_finalizers, errors);
 }
 
 /// What is looked at in changes too.
@@ -155,21 +119,14 @@ fn owners(meta: &Place<'_>, errors: &mut Errors) {
     }
 }
 
-/// Whether the object extends the API, or is of a kind that does: a custom one has no type but that of all objects.
-fn extends(meta: &Place<'_>) -> bool {
-    matches!(meta.subject.group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
-        || builtin().type_named("meta.v1.PartialObjectMetadata") == Some(meta.subject.id)
-}
-
-fn finalizers(meta: &Place<'_>, errors: &mut Errors) {
+fn finalizers(meta: &Place<'_>, any: bool, errors: &mut Errors) {
     let place = meta.child("finalizers");
     let list = meta.list("finalizers");
     for (i, finalizer) in list.iter().enumerate() {
         let text = finalizer.as_str().unwrap_or_default();
         errors.format(&place, text, names::qualified_name(text));
-        // A rule of older days, which has the index in its path; not for what extends the API, nor for events.
-        let older = !extends(meta) && (meta.subject.group, meta.subject.kind) != ("", "Event");
-        if older && !text.contains('/') && !matches!(text, "orphan" | "foregroundDeletion" | "kubernetes") {
+        // A rule of older days, which has the index in its path.
+        if !any && !text.contains('/') && !matches!(text, "orphan" | "foregroundDeletion" | "kubernetes") {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid_value(&place.index(i), text, why);
         }
@@ -180,7 +137,7 @@ fn finalizers(meta: &Place<'_>, errors: &mut Errors) {
     }
 }
 
-fn update(meta: &Place<'_>, errors: &mut Errors) {
+fn change(meta: &Place<'_>, errors: &mut Errors) {
     let Some(old) = meta.old else { return };
     if old.get("deletionTimestamp").is_some() {
         let added: Vec<String> = meta

@@ -81,6 +81,39 @@ pub(crate) enum Shape {
     Map,
 }
 
+/// What differs between kinds in their metadata.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MetadataRules {
+    /// How names look.
+    pub name: Format,
+    /// Whether what a name is made of is not looked at.
+    pub any_prefix: bool,
+    /// Whether finalizers without a domain are let through.
+    pub any_finalizers: bool,
+    /// How often an update is looked at, besides once by what all kinds share: upstream tells an error each time.
+    pub update: Looks,
+}
+
+/// How often metadata are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looks {
+    /// As a change.
+    pub at_change: usize,
+    /// As an object.
+    pub at_object: usize,
+}
+
+impl Default for MetadataRules {
+    fn default() -> Self {
+        Self {
+            name: names::dns1123_subdomain,
+            any_prefix: false,
+            any_finalizers: false,
+            update: Looks { at_change: 1, at_object: 1 },
+        }
+    }
+}
+
 /// A line of the table that cannot be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("rules.txt: line {line}: {what}")]
@@ -94,7 +127,7 @@ pub(crate) struct BadRule {
 pub(crate) struct Registry {
     types: Vec<TypeRules>,
     by_id: HashMap<StructId, usize>,
-    names: HashMap<StructId, Format>,
+    metadata: HashMap<StructId, MetadataRules>,
     kinds: HashMap<(StructId, String), Vec<Check>>,
     warnings: HashMap<StructId, Vec<Warn>>,
 }
@@ -104,7 +137,9 @@ pub(crate) fn registry() -> &'static Registry {
     static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         let mut registry = Registry::default();
         // A line that cannot be read is found by this module's test; it is left out here.
-        registry.read(include_str!("rules.txt"), builtin());
+        for table in crate::TABLES {
+            registry.read(table, builtin());
+        }
         crate::register(&mut registry);
         registry.connect(builtin());
         registry
@@ -147,8 +182,8 @@ impl Registry {
         &self.types[slot]
     }
 
-    pub fn name_format(&self, id: StructId) -> Format {
-        self.names.get(&id).copied().unwrap_or(names::dns1123_subdomain)
+    pub fn metadata(&self, id: StructId) -> MetadataRules {
+        self.metadata.get(&id).copied().unwrap_or_default()
     }
 
     pub fn kind_checks(&self, id: StructId, subresource: &str) -> &[Check] {
@@ -185,10 +220,20 @@ impl Registry {
                 continue;
             }
             let Some(id) = current else { continue };
-            if head == "metadata.name" {
-                match formats::named(rest.trim()) {
-                    Some(format) => drop(self.names.insert(id, format)),
-                    None => wrong(format!("no format {rest:?}")),
+            if let Some(part) = head.strip_prefix("metadata.") {
+                let metadata = self.metadata.entry(id).or_default();
+                match (part, rest.trim()) {
+                    ("name", format) => match formats::named(format) {
+                        Some(format) => metadata.name = format,
+                        None => wrong(format!("no format {rest:?}")),
+                    },
+                    ("generateName", "any") => metadata.any_prefix = true,
+                    ("finalizers", "any") => metadata.any_finalizers = true,
+                    ("update", looks) => {
+                        let count = |what: &str| looks.split(' ').filter(|word| *word == what).count();
+                        metadata.update = Looks { at_change: count("change"), at_object: count("object") };
+                    }
+                    _ => wrong(format!("no rule {words:?}")),
                 }
                 continue;
             }
@@ -499,8 +544,8 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_can_be_read() {
-        let bad = Registry::default().read(include_str!("rules.txt"), builtin());
-        let told: Vec<String> = bad.iter().map(ToString::to_string).collect();
+        let read = |table: &&str| Registry::default().read(table, builtin());
+        let told: Vec<String> = crate::TABLES.iter().flat_map(read).map(|bad| bad.to_string()).collect();
         assert!(told.is_empty(), "{}", told.join("\n"));
     }
 

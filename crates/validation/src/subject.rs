@@ -38,7 +38,7 @@ pub fn validate(subject: &Subject<'_>) -> Vec<Error> {
     let registry = rules::registry();
     let mut errors = Errors::default();
     let root = Place::root(subject);
-    metadata::check(&root, registry.name_format(subject.id), &mut errors);
+    metadata::check(&root, registry.metadata(subject.id), &mut errors);
     // Subresources change little: their functions say what they look at.
     if subject.subresource.is_empty() {
         engine::walk(registry, subject.id, &root, &mut errors);

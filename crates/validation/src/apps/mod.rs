@@ -3,7 +3,7 @@
 mod controller_revision;
 mod daemon_set;
 mod deployment;
-mod percent;
+pub(crate) mod percent;
 mod replica_set;
 mod stateful_set;
 

@@ -30,7 +30,7 @@ pub(crate) fn check(place: &Place<'_>, errors: &mut Errors) {
 }
 
 /// No more than all.
-pub(super) fn at_most_all(place: &Place<'_>, errors: &mut Errors) {
+pub(crate) fn at_most_all(place: &Place<'_>, errors: &mut Errors) {
     if percent(place.value).is_some_and(|n| n > 100) {
         errors.invalid(place, "must not be greater than 100%");
     }

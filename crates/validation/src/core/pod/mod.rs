@@ -21,7 +21,9 @@ use crate::rules::Registry;
 use crate::{Errors, Place};
 
 pub(crate) use env::{file_field, resource_selector};
-pub(crate) use resources::{container_resource_name, is_overcommitted, quantity_value, resource_name};
+pub(crate) use resources::{
+    container_resource_name, is_extended, is_overcommitted, overhead, quantity_value, resource_name,
+};
 pub(crate) use tolerations::taint_effect;
 pub(crate) use warnings::{node_term as node_term_warnings, workload as workload_warnings};
 

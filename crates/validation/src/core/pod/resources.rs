@@ -45,7 +45,7 @@ fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-fn is_extended(name: &str) -> bool {
+pub(crate) fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
@@ -154,7 +154,7 @@ pub(super) fn of_container(spec: &Place<'_>, container: &Place<'_>, errors: &mut
 }
 
 /// Upstream reads the overhead as limits, which shows in the path.
-pub(super) fn overhead(overhead: &Place<'_>, errors: &mut Errors) {
+pub(crate) fn overhead(overhead: &Place<'_>, errors: &mut Errors) {
     let limits = Value::Object(Map::from_iter([("limits", overhead.value.clone())]));
     requirements(&overhead.with(&limits), container_resource_name, errors);
 }
