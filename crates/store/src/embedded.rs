@@ -7,9 +7,11 @@ use crate::expiry::{Expire, Expiry};
 use crate::log::{self, Frame, Segment};
 use crate::record::Record;
 use crate::replay::Replay;
+use crate::seal::{Plain, Seal};
 use crate::topic::{Change, Event};
 use crate::txn::{Committed, Op, Txn};
 use crate::writer::Writer;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use parking_lot::{Condvar, Mutex};
@@ -32,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) sequencer: Mutex<Sequencer>,
     pub(crate) work: Condvar,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) seal: Arc<dyn Seal>,
     expiry: Expiry,
 }
 
@@ -71,11 +74,19 @@ impl Drop for Embedded {
 }
 
 impl Embedded {
-    /// Opens or makes a log in a directory; also tells what of it could not be read.
+    /// Opens or makes a log in a directory, in which values stand as they are; also tells what of it could not be read.
     ///
     /// # Errors
     /// When another process has it, the disk refuses, or a file is not ours.
     pub fn open(dir: &Path) -> Result<(Self, Vec<Damage>), OpenError> {
+        Self::open_sealed(dir, Arc::new(Plain))
+    }
+
+    /// The same with values that are sealed.
+    ///
+    /// # Errors
+    /// The same, and when a value cannot be opened.
+    pub fn open_sealed(dir: &Path, seal: Arc<dyn Seal>) -> Result<(Self, Vec<Damage>), OpenError> {
         let io = |source| OpenError::Io { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(io)?;
         let lock_path = dir.join("lock");
@@ -85,8 +96,9 @@ impl Embedded {
             Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::Locked(dir.to_owned())),
             Err(std::fs::TryLockError::Error(source)) => return Err(OpenError::Io { path: lock_path, source }),
         }
-        let mut replay = Replay::default();
+        let mut replay = Replay::new(seal.clone());
         let found = log::recover(dir, |frame, base| replay.frame(frame, base))?;
+        replay.opened()?;
         let segment = Segment::open(dir, found.segment, found.end)?;
         let expiry = Expiry::default();
         expiry.note(replay.records());
@@ -100,6 +112,7 @@ impl Embedded {
             sequencer: Mutex::new(sequencer),
             work: Condvar::new(),
             cache,
+            seal,
             expiry,
         });
         shared.expiry.start(Arc::downgrade(&shared)).map_err(io)?;
@@ -199,22 +212,26 @@ impl Shared {
                 continue;
             };
             let event = Event::new(revision, change, previous);
-            let record = event.record().clone();
-            let kept = matches!(event.change, Change::Put(_)).then(|| record.clone());
-            sequencer.ahead.insert(record.key.clone(), (revision, kept));
+            records.push(Some(event.record().clone()));
             events.push(Arc::new(event));
-            records.push(Some(record));
         }
         let (done, hears) = oneshot::channel();
         if events.is_empty() {
             let _ = done.send(Ok(Committed { revision: sequencer.revision, records }));
             return Ok(hears);
         }
+        let sealed = events.iter().map(|event| self.sealed(event.record())).collect::<Result<Vec<_>, _>>()?;
+        for event in &events {
+            let record = event.record();
+            let kept = matches!(event.change, Change::Put(_)).then(|| record.clone());
+            sequencer.ahead.insert(record.key.clone(), (revision, kept));
+        }
         let batch = &mut sequencer.batch;
         if batch.waiting.is_empty() {
             batch.first = revision;
         }
-        let entries = events.iter().map(|e| e.record().entry(matches!(e.change, Change::Delete(_)))).collect();
+        let deleted = |e: &Event| matches!(e.change, Change::Delete(_));
+        let entries = events.iter().zip(&sealed).map(|(e, value)| e.record().entry(value, deleted(e))).collect();
         log::encode(&Frame { revision, flush: batch.first, entries }, &mut batch.bytes);
         batch.events.append(&mut events);
         batch.waiting.push((done, Committed { revision, records }));
@@ -222,6 +239,12 @@ impl Shared {
         drop(guard);
         self.work.notify_one();
         Ok(hears)
+    }
+
+    /// A value as it goes to the disk.
+    fn sealed(&self, record: &Record) -> Result<Bytes, CommitError> {
+        let sealed = self.seal.seal(&record.key, &record.value);
+        sealed.map_err(|why| CommitError::Sealed { key: record.key.to_string(), why })
     }
 
     /// The newest value of a key, on disk or on its way.

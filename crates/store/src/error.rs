@@ -18,6 +18,16 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// A value is sealed, and cannot be opened.
+    #[error("the value of {key} (and of {others} other keys) cannot be opened: {why}")]
+    Sealed {
+        /// The first such key.
+        key: String,
+        /// How many others there are.
+        others: usize,
+        /// Why.
+        why: String,
+    },
     /// A file is not ours, or of another version.
     #[error("{path} is no log of this version of Trireme: {why}; move it away or use the version that wrote it")]
     Foreign {
@@ -62,6 +72,14 @@ pub enum CommitError {
         why: String,
         /// No space is left.
         full: bool,
+    },
+    /// The value cannot be sealed; nothing was changed.
+    #[error("the value of {key} cannot be encrypted: {why}")]
+    Sealed {
+        /// The key.
+        key: String,
+        /// Why.
+        why: String,
     },
     /// An engine on other machines does not answer; whether the change happened is not known.
     #[error("the store does not answer: {0}")]

@@ -89,11 +89,11 @@ impl Record {
         self
     }
 
-    /// As it is written to the log.
-    pub(crate) fn entry(&self, deleted: bool) -> Entry<'_> {
+    /// As it is written to the log, with its value sealed.
+    pub(crate) fn entry<'a>(&'a self, value: &'a [u8], deleted: bool) -> Entry<'a> {
         Entry {
             key: &self.key,
-            value: &self.value,
+            value,
             deleted,
             create_revision: self.create_revision,
             mod_revision: self.mod_revision,

@@ -1,8 +1,10 @@
 //! The state as the log tells it.
 
 use crate::cache::{Cache, topic_of};
+use crate::error::OpenError;
 use crate::log::Frame;
 use crate::record::Record;
+use crate::seal::Seal;
 use crate::topic::{Change, Event, Topic};
 use bytes::Bytes;
 use imbl::OrdMap;
@@ -10,8 +12,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Built frame by frame.
-#[derive(Default)]
 pub(crate) struct Replay {
+    seal: Arc<dyn Seal>,
+    /// Keys whose newest value cannot be opened, and why.
+    sealed: BTreeMap<Box<str>, String>,
     revision: i64,
     base: i64,
     events: HashMap<Box<str>, Vec<Arc<Event>>>,
@@ -22,13 +26,45 @@ pub(crate) struct Replay {
 const KEPT: usize = 1_000;
 
 impl Replay {
+    pub(crate) fn new(seal: Arc<dyn Seal>) -> Self {
+        Self { seal, sealed: BTreeMap::new(), revision: 0, base: 0, events: HashMap::new(), keys: BTreeMap::new() }
+    }
+
+    /// Whether all that is there could be opened. An old value that a newer one has replaced is missed by nobody: so keys
+    /// can be retired before the log has forgotten what they sealed.
+    ///
+    /// # Errors
+    /// The first that could not.
+    pub(crate) fn opened(&self) -> Result<(), OpenError> {
+        match self.sealed.first_key_value() {
+            None => Ok(()),
+            Some((key, why)) => {
+                Err(OpenError::Sealed { key: key.to_string(), others: self.sealed.len() - 1, why: why.clone() })
+            }
+        }
+    }
+
     pub(crate) fn frame(&mut self, frame: &Frame<'_>, base: bool) {
         self.revision = self.revision.max(frame.revision);
         if base {
             self.base = self.base.max(frame.revision);
         }
         for entry in &frame.entries {
-            let value = Bytes::copy_from_slice(entry.value);
+            let value = match self.seal.open(entry.key, entry.value) {
+                Ok(value) => {
+                    self.sealed.remove(entry.key);
+                    value
+                }
+                // What a removed key held last is only history.
+                Err(_) if entry.deleted => {
+                    self.sealed.remove(entry.key);
+                    Bytes::new()
+                }
+                Err(why) => {
+                    self.sealed.insert(entry.key.into(), why);
+                    continue;
+                }
+            };
             let numbers = (entry.create_revision, entry.mod_revision, entry.version);
             let record = Record::new(entry.key.into(), value, numbers.0, numbers.1, numbers.2);
             let record = Arc::new(record.expiring((entry.expires > 0).then_some(entry.expires)));

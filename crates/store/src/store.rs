@@ -5,6 +5,7 @@ use crate::embedded::Embedded;
 use crate::engine::{Engine, Range};
 use crate::error::{CommitError, Damage, OpenError, ReadError};
 use crate::record::Record;
+use crate::seal::{Plain, Seal};
 use crate::topic::Topic;
 use crate::txn::{Committed, Txn};
 use futures::StreamExt;
@@ -31,7 +32,15 @@ impl Store {
     /// # Errors
     /// When another process has it, the disk refuses, or a file is not ours.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let (engine, damage) = Embedded::open(dir)?;
+        Self::open_sealed(dir, Arc::new(Plain))
+    }
+
+    /// The same, with values that are sealed on the disk.
+    ///
+    /// # Errors
+    /// The same, and when a value cannot be opened.
+    pub fn open_sealed(dir: &Path, seal: Arc<dyn Seal>) -> Result<Self, OpenError> {
+        let (engine, damage) = Embedded::open_sealed(dir, seal)?;
         // The embedded engine's own state is the cache: there is no second copy.
         Ok(Self { cache: engine.cache(), engine: Arc::new(engine), damage: damage.into(), _feeder: None })
     }

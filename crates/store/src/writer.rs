@@ -100,9 +100,10 @@ impl Writer {
             }
         }
         let dir = self.shared.dir.clone();
+        let seal = self.shared.seal.clone();
         let write = move || {
             let records = snapshots.iter().flat_map(|s| s.keys.values());
-            if let Err(error) = log::checkpoint(&dir, number, revision, records) {
+            if let Err(error) = log::checkpoint(&dir, number, revision, records, &*seal) {
                 tracing::warn!(%error, "cannot write a checkpoint; the log stays as it is");
             }
         };

@@ -18,7 +18,6 @@ use trireme_client::{Client, Credentials, Informers, Kubeconfig, tls_trusting};
 use trireme_controllers::{Clients, Clock, Controllers, Options};
 use trireme_pki::{Authority, ClusterPki, Role, ServingNames};
 use trireme_scheduler::{Scheduler, SchedulerConfig};
-use trireme_store::Store;
 
 /// A control plane that runs.
 pub struct ControlPlane {
@@ -52,7 +51,7 @@ impl ControlPlane {
         let names = serving_names(args, advertise, service_ip);
         let life = Duration::from_secs(args.certificate_life);
         let (certificates, pki) = Certificates::open(instance, names.clone(), life)?;
-        let store = Store::open(&instance.path("store"))?;
+        let store = args.security.store(&instance.path("store"))?;
         let config = Config {
             service_ranges: vec![args.service_cidr.to_string().parse()?],
             advertise_address: advertise,

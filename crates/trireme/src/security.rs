@@ -1,11 +1,14 @@
-//! Flags about the API server's authentication, admission and auditing, with kube-apiserver's names.
+//! Flags about the API server's authentication, admission, auditing and encryption at rest, with kube-apiserver's names.
 
 use crate::Failure;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use trireme_apiserver::audit::{self, LogOptions, WebhookOptions};
 use trireme_apiserver::outbound::Outbound;
 use trireme_apiserver::{AdmissionOptions, AuthenticationOptions, User, read_tokens};
+use trireme_sealing::Sealing;
+use trireme_store::Store;
 
 /// Who may do what, and what is looked at on the way.
 #[derive(Args, Clone, Debug, Default)]
@@ -28,6 +31,9 @@ pub struct Security {
     /// A service that reviews tokens: a file with a kubeconfig.
     #[arg(long, env = "TRIREME_AUTHENTICATION_TOKEN_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
     pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// What is encrypted at rest, and how: a file with an EncryptionConfiguration.
+    #[arg(long, env = "TRIREME_ENCRYPTION_PROVIDER_CONFIG", value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
     /// Which requests are noted, and how much of them: a file with an audit policy.
     #[arg(long, env = "TRIREME_AUDIT_POLICY_FILE", value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
@@ -85,6 +91,20 @@ impl Security {
             config: config.map_err(|why| format!("--authentication-config: {why}"))?,
             webhook: webhook.map_err(|why| format!("--authentication-token-webhook-config-file: {why}"))?,
         })
+    }
+
+    /// The store, whose values are encrypted at rest as the flag says.
+    ///
+    /// # Errors
+    /// What is wrong with the file or the store.
+    pub fn store(&self, dir: &Path) -> Result<Store, Failure> {
+        match &self.encryption_provider_config {
+            None => Ok(Store::open(dir)?),
+            Some(file) => {
+                let sealing = Sealing::read(file).map_err(|why| format!("--encryption-provider-config: {why}"))?;
+                Ok(Store::open_sealed(dir, Arc::new(sealing))?)
+            }
+        }
     }
 
     /// Auditing as the flags say.

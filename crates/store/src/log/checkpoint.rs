@@ -1,9 +1,10 @@
 //! Checkpoints: all keys, in place of the segments that led to them.
 
-use super::frame::{Frame, MAGIC, encode};
+use super::frame::{Entry, Frame, MAGIC, encode};
 use super::sync_dir;
 use crate::error::OpenError;
 use crate::record::Record;
+use crate::seal::Seal;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -15,11 +16,12 @@ pub(crate) fn checkpoint<'a>(
     number: u64,
     revision: i64,
     records: impl Iterator<Item = &'a Arc<Record>>,
+    seal: &dyn Seal,
 ) -> Result<(), OpenError> {
     let temporary = dir.join(format!("{number:08}.tmp"));
     let path = dir.join(format!("{number:08}.checkpoint"));
     let io = |source| OpenError::Io { path: temporary.clone(), source };
-    if let Err(source) = write(&temporary, revision, records) {
+    if let Err(source) = write(&temporary, revision, records, seal) {
         // Half of it is worth nothing, and the disk may be full.
         let _ = std::fs::remove_file(&temporary);
         return Err(OpenError::Io { path: temporary, source });
@@ -41,17 +43,23 @@ pub(crate) fn checkpoint<'a>(
     Ok(())
 }
 
-fn write<'a>(path: &Path, revision: i64, records: impl Iterator<Item = &'a Arc<Record>>) -> std::io::Result<()> {
+fn write<'a>(
+    path: &Path,
+    revision: i64,
+    records: impl Iterator<Item = &'a Arc<Record>>,
+    seal: &dyn Seal,
+) -> std::io::Result<()> {
     let mut out = BufWriter::with_capacity(256 << 10, File::create(path)?);
     out.write_all(&MAGIC)?;
     let mut bytes = Vec::new();
-    let mut put = |entries| {
+    let mut put = |entries: Vec<Entry<'_>>| {
         bytes.clear();
         encode(&Frame { revision, flush: revision, entries }, &mut bytes);
         out.write_all(&bytes)
     };
     for record in records {
-        put(vec![record.entry(false)])?;
+        let value = seal.seal(&record.key, &record.value).map_err(std::io::Error::other)?;
+        put(vec![record.entry(&value, false)])?;
     }
     put(Vec::new())?;
     out.flush()?;
