@@ -47,7 +47,7 @@ pub(crate) fn allocate(total: u32, levels: &[(Bounds, u32)]) -> Vec<u32> {
         let lacking = |(w, (b, _)): (&u32, &(Bounds, u32))| u64::from(b.nominal.saturating_sub(*w));
         let lack: u64 = wanted.iter().zip(levels).map(lacking).sum();
         let left = (total - sum).min(lack);
-        let more = |pair| if lack == 0 { 0 } else { u32::try_from(lacking(pair) * left / lack).unwrap_or(u32::MAX) };
+        let more = |pair| u32::try_from((lacking(pair) * left).checked_div(lack).unwrap_or(0)).unwrap_or(u32::MAX);
         return wanted.iter().zip(levels).map(|(w, level)| w + more((w, level))).collect();
     }
     // The largest fraction of everybody's nominal seats with which the seats suffice.
