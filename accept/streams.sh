@@ -62,6 +62,17 @@ streams() { # PORT
   says "attach -i" 'heard hello' streams_attach
   says "attach -it" 'heard hello' streams_attach_tty
   says "port-forward" '^page$' streams_forwarded "$1"
+  local protocol
+  for protocol in '' channel.k8s.io base64.channel.k8s.io v4.channel.k8s.io v4.base64.channel.k8s.io; do
+    says "exec by WebSocket, protocol '$protocol'" '^1: heard typed' \
+      python3 "$ACCEPT/websocket.py" "$protocol" streams sh -c 'read line; echo "heard $line"'
+    says "protocol '$protocol': the exit code comes back" '^3: .*(status|code) 3' \
+      python3 "$ACCEPT/websocket.py" "$protocol" streams sh -c 'exit 3'
+  done
+  for protocol in v4.channel.k8s.io v4.base64.channel.k8s.io; do
+    says "port-forward by WebSocket, protocol '$protocol'" '^page$' \
+      python3 "$ACCEPT/websocket.py" --forward 8080 "$protocol" streams
+  done
   PATIENCE=120
   says "exec -i: 100 MB in" 'all of it' streams_in
   says "exec -i: 100 MB in and back" '^100000000$' streams_back
