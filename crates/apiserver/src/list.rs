@@ -106,6 +106,7 @@ impl ApiServer {
                 remaining = selection.is_all().then_some(left);
             }
         }
+        let records = self.in_version(served, records).await?;
         Ok(Page { records, revision: list_revision, next, remaining })
     }
 }

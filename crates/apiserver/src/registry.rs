@@ -251,8 +251,9 @@ impl ApiServer {
         }
     }
 
-    fn written(&self, served: &Served, records: &[Option<Arc<Record>>]) -> Bytes {
-        records.first().and_then(Option::as_ref).map_or_else(Bytes::new, |r| self.present(served, r))
+    async fn written(&self, served: &Served, records: &[Option<Arc<Record>>]) -> Result<Bytes, Status> {
+        let Some(Some(record)) = records.first() else { return Ok(Bytes::new()) };
+        Ok(self.present(served, &*self.one_in_version(served, record.clone()).await?))
     }
 
     /// Creates an object.
@@ -295,7 +296,7 @@ impl ApiServer {
         let mut line = None;
         for _ in 0..ATTEMPTS {
             admission::validate(&attributes, &object, None).await?;
-            let template = self.template(served, &mut object);
+            let template = self.stored_form(served, &mut object).await?;
             if options.dry_run {
                 if let Some(current) = self.store.get(&key) {
                     return Err(target.taken(&object, Some(&current)));
@@ -306,7 +307,7 @@ impl ApiServer {
             let txn = Txn::create(key.clone(), template);
             let txn = if served.kind() == "Event" { txn.expiring(self.event_expiry()) } else { txn };
             match self.store.commit(attributes.with_riders(txn)).await {
-                Ok(done) => return Ok(Written { bytes: self.written(served, &done.records), created: true }),
+                Ok(done) => return Ok(Written { bytes: self.written(served, &done.records).await?, created: true }),
                 Err(CommitError::Conflict { key: other, current }) if other == key => {
                     return Err(target.taken(&object, current.as_deref()));
                 }
@@ -360,6 +361,7 @@ impl ApiServer {
         let kind = managed::Kind::new(served, &target.subresource);
         for _ in 0..ATTEMPTS {
             let record = self.store.get(&key).ok_or_else(|| target.not_found())?;
+            let record = self.one_in_version(served, record).await?;
             let old = self.old_value(served, &record);
             let mut new = change(&old)?;
             let asked = new.str_at(&["metadata", "resourceVersion"]).to_owned();
@@ -385,7 +387,7 @@ impl ApiServer {
             if options.dry_run {
                 return Ok(Written { bytes: served.write(&new).into(), created: false });
             }
-            let template = self.template(served, &mut new);
+            let template = self.stored_form(served, &mut new).await?;
             let txn = if gone {
                 Txn::delete(key.clone(), record.mod_revision, Some(template))
             } else {
@@ -405,7 +407,7 @@ impl ApiServer {
                     return Ok(Written { bytes: served.write(&new).into(), created: false });
                 }
                 Ok(done) => {
-                    return Ok(Written { bytes: self.written(served, &done.records), created: false });
+                    return Ok(Written { bytes: self.written(served, &done.records).await?, created: false });
                 }
                 // Either the object has changed, or what goes with the write: a quota.
                 Err(CommitError::Conflict { key: other, current }) if asked.is_empty() || other != key => {
@@ -460,6 +462,7 @@ impl ApiServer {
         let mut line = None;
         for _ in 0..ATTEMPTS {
             let record = self.store.get(&key).ok_or_else(|| target.not_found())?;
+            let record = self.one_in_version(served, record).await?;
             let old = self.old_value(served, &record);
             let uid = old.str_at(&["metadata", "uid"]).to_owned();
             let version = record.mod_revision.to_string();
@@ -487,14 +490,14 @@ impl ApiServer {
             if options.dry_run {
                 return Ok(Deleted { bytes: served.write(&new).into(), gone, uid });
             }
-            let template = self.template(served, &mut new);
+            let template = self.stored_form(served, &mut new).await?;
             let txn = if gone {
                 Txn::delete(key.clone(), record.mod_revision, Some(template))
             } else {
                 Txn::update(key.clone(), record.mod_revision, template)
             };
             match self.store.commit(txn).await {
-                Ok(done) => return Ok(Deleted { bytes: self.written(served, &done.records), gone, uid }),
+                Ok(done) => return Ok(Deleted { bytes: self.written(served, &done.records).await?, gone, uid }),
                 Err(CommitError::Conflict { current, .. }) => self.lost(&key, &mut line, current).await,
                 Err(error) => return Err(refused(error)),
             }

@@ -128,7 +128,7 @@ async fn perform(
         "get" => {
             let asked = options::known_revision(query.get("resourceVersion"))?;
             server.reach(asked.unwrap_or(0)).await?;
-            let record = server.record(&target)?;
+            let record = server.one_in_version(served, server.record(&target)?).await?;
             show(server, &target, 200, server.present(served, &record), query, wanted)
         }
         "list" => list_answer(server, &target, query, wanted).await,

@@ -33,7 +33,7 @@ pub(crate) async fn answer(
         Ok(answer::object(200, wanted, typed(owners::TYPE, &scale)))
     };
     if info.verb == "get" {
-        return shown(&server.present(served, &*server.record(target)?));
+        return shown(&server.present(served, &*server.one_in_version(served, server.record(target)?).await?));
     }
     let id = builtin().type_named(owners::TYPE).ok_or_else(|| Status::internal("no type of scales"))?;
     let gv = GroupVersion::parse(owners::VERSION);

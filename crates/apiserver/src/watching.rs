@@ -41,6 +41,8 @@ pub struct Watching {
     selection: Selection,
     server: Arc<ApiServer>,
     first: VecDeque<Item>,
+    /// What comes next, while it is made what this watcher gets.
+    next: Option<Item>,
     events: Watch,
     bookmarks: Option<Instant>,
     ends: Instant,
@@ -92,6 +94,7 @@ impl ApiServer {
             selection,
             server: self.clone(),
             first,
+            next: None,
             events,
             bookmarks: bookmarks.then(|| Instant::now() + BOOKMARKS),
             ends,
@@ -111,6 +114,32 @@ async fn replaced(served: &Served) {
 impl Watching {
     /// The next item; `None` when the watch ends. Cancel-safe.
     pub async fn next(&mut self) -> Option<Item> {
+        if self.served.custom.as_ref().is_none_or(|custom| !custom.converts()) {
+            return self.upcoming().await;
+        }
+        if self.next.is_none() {
+            self.next = self.upcoming().await;
+        }
+        let item = match self.next.clone()? {
+            Item::Added(r) => self.converted(r).await.map(Item::Added),
+            Item::Modified(r) => self.converted(r).await.map(Item::Modified),
+            Item::Deleted(r) => self.converted(r).await.map(Item::Deleted),
+            Item::Left(r, revision) => self.converted(r).await.map(|r| Item::Left(r, revision)),
+            other @ (Item::Bookmark(..) | Item::Failed(_)) => Ok(other),
+        };
+        self.next = None;
+        Some(item.unwrap_or_else(|status| {
+            self.ended = true;
+            self.first.clear();
+            Item::Failed(status)
+        }))
+    }
+
+    async fn converted(&self, record: Arc<Record>) -> Result<Arc<Record>, Status> {
+        self.server.one_in_version(&self.served, record).await
+    }
+
+    async fn upcoming(&mut self) -> Option<Item> {
         loop {
             if let Some(item) = self.first.pop_front() {
                 return Some(item);

@@ -6,6 +6,7 @@
 mod body;
 mod check;
 mod columns;
+mod conversion;
 pub(crate) mod definitions;
 pub(crate) mod merging;
 mod scale;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use trireme_extensions::{JsonPath, Node};
 use trireme_schema::{GroupVersion, Status, Value};
+use trireme_webhooks::Endpoint;
 
 /// The form and shape of an answer about a custom object: whole ones have no protobuf form.
 ///
@@ -85,6 +87,8 @@ pub(crate) struct Definition {
     pub made_from: Value,
     /// The version in which objects are stored.
     pub storage: GroupVersion,
+    /// The webhook that knows how to get from one version to another.
+    pub webhook: Option<Result<Endpoint, String>>,
     /// The schemas of all versions, served or not.
     pub versions: BTreeMap<String, Arc<Node>>,
     /// Fields that objects can be selected by in some version.

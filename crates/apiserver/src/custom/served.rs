@@ -36,6 +36,7 @@ impl Definition {
             group: group.to_owned(),
             made_from: made_from(crd),
             storage: of(storage),
+            webhook: super::conversion::endpoint(crd),
             versions: schemas,
             selectable,
             since,

@@ -3,8 +3,8 @@
 use super::Custom;
 use crate::catalogue::Served;
 use bytes::Bytes;
-use trireme_extensions::{default, prune};
-use trireme_schema::{GroupVersion, Value, json};
+use trireme_extensions::prune;
+use trireme_schema::{Value, json};
 use trireme_store::Record;
 
 impl Custom {
@@ -16,12 +16,7 @@ impl Custom {
             return record.value.clone();
         }
         let mut object = json::parse(&record.value).unwrap_or_default();
-        let stored = GroupVersion::parse(object.str_at(&["apiVersion"]));
-        if let Some(node) = self.definition.versions.get(&stored.version) {
-            prune::object(&mut object, Some(node));
-            prune::nulls(&mut object, Some(node));
-            default::apply(&mut object, node);
-        }
+        let stored = self.definition.as_stored(&mut object);
         if stored != *gv {
             object.set_at(&["apiVersion"], gv.to_string());
             prune::object(&mut object, Some(&self.node));

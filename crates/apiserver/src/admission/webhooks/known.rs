@@ -23,7 +23,7 @@ type Read = (i64, Arc<[Arc<Compiled>]>);
 
 /// The webhooks that are configured, and who calls them.
 pub(crate) struct Known {
-    pub(super) caller: Caller,
+    pub(crate) caller: Caller,
     /// By the configuration's key.
     read: Mutex<HashMap<Arc<str>, Read>>,
 }
