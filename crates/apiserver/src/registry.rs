@@ -3,6 +3,7 @@
 use crate::admission::{self, Attributes, Operation};
 use crate::catalogue::Served;
 use crate::convert;
+use crate::custom;
 use crate::managed;
 use crate::notes::Notes;
 use crate::server::ApiServer;
@@ -146,10 +147,10 @@ impl Target {
             old: meant_old.as_deref(),
         };
         let mut errors = trireme_validation::validate(&subject);
-        errors.extend(crate::custom::check(self, new, old));
+        errors.extend(custom::check(self, new, old));
         if errors.is_empty() {
             self.warnings.add(trireme_validation::warnings(&subject));
-            self.warnings.add(crate::custom::warnings(self, new, old));
+            self.warnings.add(custom::warnings(self, new, old));
             return Ok(());
         }
         let name = new.str_at(&["metadata", "name"]);
@@ -281,7 +282,11 @@ impl ApiServer {
         // What admission and the kind itself fill in is nobody's.
         let kind = managed::Kind::new(served, &target.subresource);
         managed::written(&kind, None, &mut object, &options.field_manager);
-        decode::forget_empty(served.schema(), served.id, &mut object);
+        // Definitions are stored as JSON, which tells empty from absent: so does what checks them.
+        let is_definition = custom::strategy::is_definition(target);
+        if !is_definition {
+            decode::forget_empty(served.schema(), served.id, &mut object);
+        }
         strategy::name_generated(served, &mut object);
         let mut attributes = Attributes::new(self, target, Operation::Create).dry_run(options.dry_run);
         admission::mutate(&mut attributes, &mut object, None).await?;
@@ -292,6 +297,9 @@ impl ApiServer {
         let name = object.str_at(&["metadata", "name"]).to_owned();
         target.check(&object, None)?;
         strategy::checked(target, &mut object);
+        if is_definition {
+            decode::forget_empty(served.schema(), served.id, &mut object);
+        }
         let key = served.key(&target.namespace, &name);
         let mut line = None;
         for _ in 0..ATTEMPTS {
@@ -370,7 +378,10 @@ impl ApiServer {
             }
             self.check_place(target, &mut new)?;
             managed::written(&kind, Some(&old), &mut new, &options.field_manager);
-            decode::forget_empty(served.schema(), served.id, &mut new);
+            let is_definition = custom::strategy::is_definition(target);
+            if !is_definition {
+                decode::forget_empty(served.schema(), served.id, &mut new);
+            }
             before_update(&old, &mut new);
             let mut attributes = Attributes::new(self, target, Operation::Update).dry_run(options.dry_run);
             strategy::prepare_update(target, &old, &mut new);
@@ -378,6 +389,9 @@ impl ApiServer {
             let turn = self.turn(target, Operation::Update).await;
             strategy::allocate(self, target, &mut new, Some(&old), options)?;
             target.check(&new, Some(&old))?;
+            if is_definition {
+                decode::forget_empty(served.schema(), served.id, &mut new);
+            }
             admission::validate(&attributes, &new, Some(&old)).await?;
             new.set_at(&["metadata", "resourceVersion"], record.mod_revision.to_string());
             if managed::same_but_for_times(&old, &new) {
@@ -480,8 +494,8 @@ impl ApiServer {
             let attributes = Attributes::new(self, target, Operation::Delete).dry_run(options.dry_run);
             admission::delete(&attributes, &old).await?;
             let mut new = old.clone();
-            if crate::custom::strategy::is_definition(target) {
-                crate::custom::strategy::definition_deleted(&mut new);
+            if custom::strategy::is_definition(target) {
+                custom::strategy::definition_deleted(&mut new);
             }
             let gone = mark_deleted(served, &mut new, options);
             if !gone && new == old {
