@@ -76,7 +76,8 @@ impl ApiServer {
         let endpoint = endpoint.as_ref().map_err(|why| failed(why.clone()))?;
         let (uid, version) = (uuid::Uuid::new_v4().to_string(), version.to_string());
         let body = conversion::request(&uid, &version, objects.clone());
-        let answer = self.webhooks.caller.post(endpoint, body.into(), PATIENCE).await.map_err(|e| failed(e.to_string()))?;
+        let answer =
+            self.webhooks.caller.post(endpoint, body.into(), PATIENCE).await.map_err(|e| failed(e.to_string()))?;
         let after = conversion::answer(&uid, &version, objects.len(), &answer).map_err(|e| failed(e.to_string()))?;
         let strange =
             |why| Status::failure(500, "", format!("conversion webhook for {kind} returned invalid metadata: {why}"));
@@ -151,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_converted_object_is_the_same_object() {
-        let before = value!({"kind": "X", "metadata": {"name": "a", "uid": "u", "generation": 3, "labels": {"a": "b"}}});
+        let before =
+            value!({"kind": "X", "metadata": {"name": "a", "uid": "u", "generation": 3, "labels": {"a": "b"}}});
         let after = value!({"kind": "X", "metadata": {"name": "a", "uid": "u", "annotations": {"c": "d"}}, "spec": {}});
         let kept = same_object(&before, after).unwrap();
         assert_eq!(kept.int_at(&["metadata", "generation"]), Some(3));
