@@ -169,7 +169,8 @@ fn resource_list(server: &ApiServer, gv: &GroupVersion) -> Value {
         if !r.categories.is_empty() {
             entry.insert("categories", r.categories.clone());
         }
-        if r.verbs.iter().any(|v| v == "list") {
+        // Only what is stored has it.
+        if ["list", "create"].iter().all(|stored| r.verbs.iter().any(|v| v == stored)) {
             entry.insert("storageVersionHash", storage_hash(served));
         }
         out.push(Value::Object(entry));

@@ -3,6 +3,7 @@
 mod custom;
 pub(crate) mod descriptions;
 pub mod gnostic;
+mod paths;
 
 use crate::catalogue::{Served, Shelf};
 use descriptions::Descriptions;
@@ -41,11 +42,43 @@ struct Used {
     custom: Map,
 }
 
-/// The two dialects: where components lie.
+/// A type that is an object of the API: what kind and version are is the same for all, and texts are not there for all.
+const OBJECT: &str = "io.k8s.api.core.v1.Pod";
+
+fn is_type_meta(field: &Field) -> bool {
+    matches!(field.name.as_str(), "apiVersion" | "kind")
+}
+
+/// What a field is that is not given, where that is no absence.
+fn zero(field: &Field) -> Option<Value> {
+    match (&field.ty, field.omit) {
+        _ if field.ptr => None,
+        (Type::Struct(_), _) => Some(Value::object()),
+        (Type::String, false) => Some("".into()),
+        (Type::Int32 | Type::Int64, false) => Some(0.into()),
+        (Type::Bool, false) => Some(false.into()),
+        _ => None,
+    }
+}
+
+/// Groups of other servers, and of what is never asked for as an object.
+const OTHER_SERVERS: [&str; 5] =
+    ["apidiscovery.k8s.io", "audit.k8s.io", "metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"];
+
+/// The two dialects: where components lie, and of which group and version the document is (v2 is of all).
 #[derive(Clone, Copy)]
-struct Dialect {
+struct Dialect<'a> {
     root: &'static str,
     v3: bool,
+    of: Option<&'a GroupVersion>,
+}
+
+/// A reference beside which nothing stands needs no wrapping.
+fn bare(map: Map) -> Map {
+    match map.get("allOf").and_then(Value::as_array) {
+        Some([Value::Object(only)]) if map.len() == 1 => only.clone(),
+        _ => map,
+    }
 }
 
 fn typed(kind: &str) -> Map {
@@ -56,7 +89,7 @@ fn formatted(kind: &str, format: &str) -> Map {
     Map::from_iter([("type", kind), ("format", format)])
 }
 
-impl Dialect {
+impl Dialect<'_> {
     fn reference(self, name: &str) -> Map {
         Map::from_iter([("$ref", format!("{}{name}", self.root))])
     }
@@ -111,18 +144,24 @@ impl Dialect {
 
     fn field(self, schema: &Schema, owner: StructId, field: &Field, used: &mut BTreeSet<StructId>) -> Map {
         let mut map = self.of(schema, &field.ty, used);
-        if let Some(default) = &field.default {
-            map.insert("default", default.clone());
+        if self.v3
+            && let Some(default) = field.default.clone().or_else(|| zero(field))
+        {
+            map.insert("default", default);
         }
         if let Some(values) =
             field.enumeration.as_ref().and_then(|e| schema.enumeration(&schema[owner].package, e)).filter(|e| e.closed)
-            && field.ty == Type::String
         {
-            map.insert("enum", values.values.clone());
+            let mut values = values.values.clone();
+            values.sort();
+            match (&field.ty, map.get_mut("items").and_then(Value::as_object_mut)) {
+                (Type::String, _) => drop(map.insert("enum", values)),
+                (_, Some(items)) => drop(items.insert("enum", values)),
+                _ => {}
+            }
         }
-        if matches!(field.ty, Type::List(_)) {
+        if matches!(field.ty, Type::List(_)) && field.list_declared {
             match &field.list {
-                ListKind::Atomic if field.patch.merge => {}
                 ListKind::Atomic => drop(map.insert("x-kubernetes-list-type", "atomic")),
                 ListKind::Set => drop(map.insert("x-kubernetes-list-type", "set")),
                 ListKind::Map(keys) => {
@@ -157,10 +196,11 @@ impl Dialect {
         let (mut properties, mut required) = (Map::new(), Vec::new());
         for field in schema.flat_fields(id) {
             let mut property = self.field(schema, id, field, used);
-            if let Some(text) = texts.of_field(&name, &field.name) {
+            let own = texts.of_field(&name, &field.name);
+            if let Some(text) = own.or_else(|| texts.of_field(OBJECT, &field.name).filter(|_| is_type_meta(field))) {
                 property.insert("description", text);
             }
-            properties.insert(field.name.as_str(), property);
+            properties.insert(field.name.as_str(), bare(property));
             if field.required {
                 required.push(field.name.clone());
             }
@@ -169,20 +209,40 @@ impl Dialect {
             map.insert("properties", properties);
         }
         if !required.is_empty() {
-            required.sort();
             map.insert("required", required);
         }
         if schema[id].atomic {
             map.insert("x-kubernetes-map-type", "atomic");
         }
-        let kinds: Vec<Value> = schema
-            .kinds()
-            .flat_map(|(gv, kinds)| kinds.iter().filter(|(_, i)| **i == id).map(move |(kind, _)| gvk(gv, kind)))
-            .collect();
+        let kinds = self.kinds(schema, id);
         if !kinds.is_empty() {
             map.insert("x-kubernetes-group-version-kind", Value::Array(kinds));
         }
         map
+    }
+
+    /// The groups, versions and kinds that a type is. What every group has are its own in each.
+    fn kinds(self, schema: &Schema, id: StructId) -> Vec<Value> {
+        let name = schema[id].name.as_str();
+        let meta = schema[id].package == "meta.v1";
+        let core = GroupVersion::parse("v1");
+        match name {
+            "DeleteOptions" | "WatchEvent" if meta => schema
+                .kinds()
+                .map(|(gv, _)| gv)
+                .filter(|gv| {
+                    self.of.map_or(!OTHER_SERVERS.contains(&gv.group.as_str()), |of| of == *gv || core == **gv)
+                })
+                .map(|gv| gvk(gv, name))
+                .collect(),
+            "Status" | "APIGroup" | "APIGroupList" | "APIResourceList" | "APIVersions" if meta => {
+                vec![gvk(&core, name)]
+            }
+            _ => schema
+                .kinds()
+                .flat_map(|(gv, kinds)| kinds.iter().filter(|(_, i)| **i == id).map(move |(kind, _)| gvk(gv, kind)))
+                .collect(),
+        }
     }
 
     /// The types that are used, and all that they use.
@@ -242,105 +302,7 @@ impl Dialect {
             }
             return document.paths(used);
         }
-        let used = &mut used.structs;
-        let schema = builtin();
-        let r = &served.resource;
-        used.insert(served.id);
-        let root = if r.gv.group.is_empty() { format!("/api/{}", r.gv.version) } else { format!("/apis/{}", r.gv) };
-        let collection = if r.namespaced {
-            format!("{root}/namespaces/{{namespace}}/{}", r.plural)
-        } else {
-            format!("{root}/{}", r.plural)
-        };
-        let one = format!("{collection}/{{name}}");
-        let list = schema.kind(&r.gv, &format!("{}List", r.kind));
-        used.extend(list);
-        let mut of_one = Map::new();
-        let mut of_all = Map::new();
-        for verb in &r.verbs {
-            let (place, method, id) = match verb.as_str() {
-                "get" => (&mut of_one, "get", Some(served.id)),
-                "update" => (&mut of_one, "put", Some(served.id)),
-                "patch" => (&mut of_one, "patch", Some(served.id)),
-                "delete" => (&mut of_one, "delete", Some(served.id)),
-                "list" => (&mut of_all, "get", list),
-                "create" => (&mut of_all, "post", Some(served.id)),
-                "deletecollection" => (&mut of_all, "delete", list),
-                _ => continue,
-            };
-            place.insert(method, self.operation(served, verb, id));
-        }
-        let mut out = vec![(one.clone(), of_one), (collection, of_all)];
-        if r.namespaced && r.verbs.iter().any(|v| v == "list") {
-            let all = Map::from_iter([("get", self.operation(served, "list", list))]);
-            out.push((format!("{root}/{}", r.plural), all));
-        }
-        for s in &r.subresources {
-            let gv = s.gv.as_ref().unwrap_or(&r.gv);
-            let id = schema.kind(gv, &s.kind);
-            used.extend(id);
-            let mut methods = Map::new();
-            for verb in &s.verbs {
-                let method = match verb.as_str() {
-                    "get" => "get",
-                    "update" => "put",
-                    "patch" => "patch",
-                    "create" => "post",
-                    "delete" => "delete",
-                    _ => continue,
-                };
-                methods.insert(method, self.operation(served, verb, id));
-            }
-            out.push((format!("{one}/{}", s.name), methods));
-        }
-        out.retain(|(_, methods)| !methods.is_empty());
-        out
-    }
-
-    fn operation(self, served: &Served, verb: &str, id: Option<StructId>) -> Map {
-        let mut operation = Map::new();
-        let names: &[&str] = match verb {
-            "create" | "update" => &["dryRun", "fieldManager", "fieldValidation"],
-            "patch" => &["dryRun", "fieldManager", "fieldValidation", "force"],
-            "list" | "deletecollection" => &["continue", "fieldSelector", "labelSelector", "limit", "resourceVersion"],
-            "delete" => &["dryRun", "gracePeriodSeconds", "propagationPolicy"],
-            _ => &[],
-        };
-        let parameters = names.iter().map(|name| {
-            let kind = match *name {
-                "limit" | "gracePeriodSeconds" => "integer",
-                "force" => "boolean",
-                _ => "string",
-            };
-            let mut map = Map::from_iter([("name", *name), ("in", "query")]);
-            if self.v3 {
-                map.insert("schema", typed(kind));
-            } else {
-                map.insert("type", kind);
-            }
-            map.insert("uniqueItems", true);
-            Value::Object(map)
-        });
-        operation.insert("parameters", Value::Array(parameters.collect()));
-        let mut ok = Map::from_iter([("description", "OK")]);
-        if let Some(id) = id {
-            let reference = self.reference(&full_name(builtin(), id));
-            if self.v3 {
-                let media = Map::from_iter([("schema", reference)]);
-                ok.insert("content", Map::from_iter([("application/json", media)]));
-            } else {
-                ok.insert("schema", reference);
-            }
-        }
-        operation.insert("responses", Map::from_iter([("200", ok)]));
-        let action = match verb {
-            "create" => "post",
-            "update" => "put",
-            other => other,
-        };
-        operation.insert("x-kubernetes-action", action);
-        operation.insert("x-kubernetes-group-version-kind", gvk(&served.resource.gv, served.kind()));
-        operation
+        self.builtin_paths(served, used)
     }
 }
 
@@ -364,9 +326,26 @@ fn info(title: &str, version: &str) -> Map {
     Map::from_iter([("title", title), ("version", version)])
 }
 
+/// As much of a version as does not change with a patch.
+fn minor(version: &str) -> String {
+    let numbers: Vec<&str> = version.trim_start_matches('v').splitn(3, '.').take(2).collect();
+    numbers.join(".")
+}
+
+/// How clients prove who they are.
+fn security() -> Map {
+    let token = Map::from_iter([
+        ("description", "Bearer Token authentication"),
+        ("in", "header"),
+        ("name", "authorization"),
+        ("type", "apiKey"),
+    ]);
+    Map::from_iter([("BearerToken", token)])
+}
+
 /// The OpenAPI v3 document of a group and version.
 pub fn v3(catalogue: &Shelf, gv: &GroupVersion, version: &str, find: Find<'_>) -> Value {
-    let dialect = Dialect { root: "#/components/schemas/", v3: true };
+    let dialect = Dialect { root: "#/components/schemas/", v3: true, of: Some(gv) };
     let texts = Descriptions::load();
     let (mut used, mut paths, mut custom) = (Used::default(), Map::new(), false);
     for served in catalogue.all().filter(|s| s.resource.gv == *gv) {
@@ -375,29 +354,42 @@ pub fn v3(catalogue: &Shelf, gv: &GroupVersion, version: &str, find: Find<'_>) -
             paths.insert(path, methods);
         }
     }
-    let schemas = Map::from_iter([("schemas", dialect.definitions(used, &paths, &texts))]);
+    if !custom && let Some((path, methods)) = dialect.resources(gv, &mut used) {
+        paths.insert(path, methods);
+    }
+    let definitions = dialect.definitions(used, &paths, &texts);
+    let components = Map::from_iter([("schemas", definitions), ("securitySchemes", security())]);
     let mut document = Map::from_iter([("openapi", "3.0.0")]);
-    let info = if custom { info("Kubernetes CRD Swagger", "v0.1.0") } else { info("Kubernetes", version) };
+    let info = if custom { info("Kubernetes CRD Swagger", "v0.1.0") } else { info("Kubernetes", &minor(version)) };
     document.insert("info", info);
     document.insert("paths", paths);
-    document.insert("components", schemas);
+    document.insert("components", components);
     Value::Object(document)
 }
 
 /// The OpenAPI v2 document of all.
 pub fn v2(catalogue: &Shelf, version: &str, find: Find<'_>) -> Value {
-    let dialect = Dialect { root: "#/definitions/", v3: false };
+    let dialect = Dialect { root: "#/definitions/", v3: false, of: None };
     let texts = Descriptions::load();
     let (mut used, mut paths) = (Used::default(), Map::new());
+    let versions: BTreeSet<&GroupVersion> =
+        catalogue.all().filter(|served| served.custom.is_none()).map(|served| &served.resource.gv).collect();
+    for gv in versions {
+        if let Some((path, methods)) = dialect.resources(gv, &mut used) {
+            paths.insert(path, methods);
+        }
+    }
     for served in catalogue.all() {
         for (path, methods) in dialect.paths(served, &mut used, &texts, find) {
             paths.insert(path, methods);
         }
     }
     let mut document = Map::from_iter([("swagger", "2.0")]);
-    document.insert("info", info("Kubernetes", version));
+    document.insert("info", info("Kubernetes", &minor(version)));
     let definitions = dialect.definitions(used, &paths, &texts);
     document.insert("paths", paths);
     document.insert("definitions", definitions);
+    document.insert("securityDefinitions", security());
+    document.insert("security", vec![Value::Object(Map::from_iter([("BearerToken", Value::Array(Vec::new()))]))]);
     Value::Object(document)
 }

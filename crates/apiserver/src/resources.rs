@@ -207,7 +207,7 @@ fn creates_on_update(served: &Served) -> bool {
 }
 
 /// Kinds whose last state answers their deletion; for others it is a Status.
-fn returns_object(served: &Served) -> bool {
+pub(crate) fn returns_object(served: &Served) -> bool {
     matches!(
         (served.group(), served.kind()),
         ("", "Pod" | "PodTemplate" | "ResourceQuota" | "ServiceAccount" | "Service")

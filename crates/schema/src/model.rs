@@ -98,6 +98,8 @@ pub struct Field {
     pub inline: bool,
     /// Elements' identity, for lists.
     pub list: ListKind,
+    /// Whether that is declared, and not what lists are without a word.
+    pub list_declared: bool,
     /// Whether server-side apply replaces a map or struct as a whole, where the field says other than its type.
     pub atomic: Option<bool>,
     /// For strategic merge patches.

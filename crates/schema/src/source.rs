@@ -308,6 +308,7 @@ impl Reader<'_> {
             required: false,
             inline: false,
             list: ListKind::Atomic,
+            list_declared: false,
             atomic: None,
             patch: PatchStrategy::default(),
             enumeration: None,
@@ -324,6 +325,7 @@ impl Reader<'_> {
                 false => flags.split_once(' ').unwrap_or((flags, "")),
             };
             flags = rest;
+            field.list_declared |= flag.starts_with("list=");
             match flag.split_once('=').unwrap_or((flag, "")) {
                 ("ptr", _) => field.ptr = true,
                 ("omit", _) => field.omit = true,

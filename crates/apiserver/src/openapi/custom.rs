@@ -69,13 +69,13 @@ const DELETE_PARAMETERS: [(&str, &str); 5] = [
 
 /// The document of one version of a custom resource.
 pub(super) struct Document<'a> {
-    dialect: Dialect,
+    dialect: Dialect<'a>,
     served: &'a Served,
     texts: &'a Descriptions,
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(dialect: Dialect, served: &'a Served, texts: &'a Descriptions) -> Self {
+    pub(super) fn new(dialect: Dialect<'a>, served: &'a Served, texts: &'a Descriptions) -> Self {
         Self { dialect, served, texts }
     }
 
