@@ -45,6 +45,7 @@ mod reviews;
 mod scaling;
 mod selection;
 mod server;
+mod shapes;
 mod strategy;
 mod subresources;
 mod table;

@@ -75,11 +75,6 @@ impl Selection {
                 (value == r.value) == r.equal
             })
     }
-
-    /// Whether an object is selected.
-    pub fn holds_value(&self, served: &Served, value: &Value) -> bool {
-        self.is_all() || self.matches(&Attributes::of(served, value))
-    }
 }
 
 impl Attributes {

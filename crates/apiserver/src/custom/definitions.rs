@@ -262,7 +262,7 @@ async fn clear(server: &Arc<ApiServer>, crd: &Value) -> Result<bool, Status> {
 async fn delete_all(server: &Arc<ApiServer>, served: &Arc<Served>) -> usize {
     let snapshot = server.store.topic(&served.topic).snapshot();
     for record in snapshot.range(&served.prefix(""), None) {
-        let (namespace, name) = crate::resources::place(served, &record.key);
+        let (namespace, name) = crate::shapes::place(served, &record.key);
         if let Err(status) = server.delete(&target(served, &namespace, &name, ""), &DeleteOptions::default()).await {
             tracing::debug!(key = %record.key, %status, "an object of a deleted definition stays for now");
         }
