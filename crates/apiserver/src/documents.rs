@@ -57,6 +57,12 @@ pub(crate) fn answer(
         None => discovery::answer(server, &asked, headers, wanted),
     };
     match found {
+        // Documents of groups that there are not: upstream says nothing but 404.
+        Err(status) if status.code == 404 && info.path.starts_with("/openapi/") => {
+            let mut nothing = Response::new(answer::whole(""));
+            *nothing.status_mut() = http::StatusCode::NOT_FOUND;
+            Ok(nothing)
+        }
         Err(status) if status.code == 404 && !is_api(server, info) => Ok(not_found()),
         Ok(_) if info.verb != "get" && !checks => Err(Status::method_not_allowed("", "", "")
             .with_message("the server does not allow this method on the requested resource")),
