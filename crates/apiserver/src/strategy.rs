@@ -156,6 +156,7 @@ pub fn prepare_create(server: &ApiServer, target: &Target, object: &mut Value) -
         }
         ("batch", "Job") => job_selector(object),
         ("apiextensions.k8s.io", _) => custom::definition_created(object),
+        ("coordination.k8s.io", "Lease") => uncoordinated(object, None),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             let user = &target.user;
             object.set_at(&["spec", "username"], user.name.as_str());
@@ -285,6 +286,15 @@ pub fn checked(target: &Target, object: &mut Value) {
     }
 }
 
+/// Drops what leases have for coordinated elections (KEP-4355), which are off, unless it was there.
+fn uncoordinated(lease: &mut Value, old: Option<&Value>) {
+    for field in [["spec", "strategy"], ["spec", "preferredHolder"]] {
+        if old.is_none_or(|old| old.at(&field).is_none()) {
+            lease.remove_at(&field);
+        }
+    }
+}
+
 /// Prepares a changed object: what the (sub)resource does not own stays as it was.
 pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
     let served = &target.served;
@@ -337,6 +347,7 @@ pub fn prepare_update(target: &Target, old: &Value, new: &mut Value) {
     }
     match (served.group(), kind, target.subresource.as_str()) {
         ("certificates.k8s.io", "CertificateSigningRequest", _) => keep(new, "spec"),
+        ("coordination.k8s.io", "Lease", _) => uncoordinated(new, Some(old)),
         ("", "PersistentVolumeClaim", "") => data_sources(new),
         ("apps", "StatefulSet", "") if old.at(&MAX_UNAVAILABLE).is_none() => drop(new.remove_at(&MAX_UNAVAILABLE)),
         ("apps", "DaemonSet", "") => {

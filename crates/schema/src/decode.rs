@@ -55,7 +55,7 @@ pub fn bytes(text: &str) -> Option<Vec<u8>> {
 pub fn forget_empty(schema: &Schema, id: StructId, object: &mut Value) {
     let Some(map) = object.as_object_mut() else { return };
     map.retain(|name, value| {
-        let Some(field) = schema.field(id, name).filter(|f| !f.ptr) else { return true };
+        let Some(field) = schema.field(id, name).filter(|f| !f.ptr && !f.keeps_empty) else { return true };
         match (&field.ty, &*value) {
             (Type::List(_), Value::Array(items)) => !items.is_empty(),
             (Type::Map(_), Value::Object(map)) => !map.is_empty(),
@@ -431,7 +431,7 @@ pub(crate) fn is_absent(field: &Field, value: &Value) -> bool {
         (Type::Bool, Value::Bool(b)) => !b,
         (Type::Int32 | Type::Int64 | Type::IntOrString, Value::Int(0)) => true,
         (Type::Double, Value::Float(n)) => *n == 0.0,
-        (Type::List(_), Value::Array(items)) => field.omit && items.is_empty(),
+        (Type::List(_), Value::Array(items)) => field.omit && items.is_empty() && !field.keeps_empty,
         (Type::Map(_), Value::Object(map)) => field.omit && map.is_empty(),
         (Type::Struct(_), Value::Object(map)) => map.is_empty(),
         _ => false,

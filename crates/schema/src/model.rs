@@ -90,6 +90,8 @@ pub struct Field {
     pub ptr: bool,
     /// Left out of JSON when empty (lists, maps, scalars) or absent (pointers).
     pub omit: bool,
+    /// An empty list that is given is another thing than none, until it is stored.
+    pub keeps_empty: bool,
     /// Left out of JSON when zero, structs and times too.
     pub omit_zero: bool,
     /// Required by the OpenAPI document.

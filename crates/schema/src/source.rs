@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Types are scalars, `[T]`, `{T}` (a map from text), `Local` and `other.package.Name`. Flags: `ptr`, `omit`
-//! (omitempty), `omitzero`, `req`, `inline`, `fixed`, `wrap`, `elemwrap`, `list=map:key,key|set|atomic`, `map=atomic`,
-//! `struct=atomic|granular`, `patch=merge,retainKeys:key`, `enum=Name`, `named=GoName`, `default=json`.
+//! (omitempty), `empty`, `omitzero`, `req`, `inline`, `fixed`, `wrap`, `elemwrap`, `list=map:key,key|set|atomic`,
+//! `map=atomic`, `struct=atomic|granular`, `patch=merge,retainKeys:key`, `enum=Name`, `named=GoName`, `default=json`.
 
 use crate::model::{
     About, Column, Enumeration, Field, GroupVersion, ListKind, PatchStrategy, Resource, Schema, Struct, StructId,
@@ -305,6 +305,7 @@ impl Reader<'_> {
             ptr: false,
             omit: false,
             omit_zero: false,
+            keeps_empty: false,
             required: false,
             inline: false,
             list: ListKind::Atomic,
@@ -329,6 +330,7 @@ impl Reader<'_> {
             match flag.split_once('=').unwrap_or((flag, "")) {
                 ("ptr", _) => field.ptr = true,
                 ("omit", _) => field.omit = true,
+                ("empty", _) => field.keeps_empty = true,
                 ("omitzero", _) => field.omit_zero = true,
                 ("req", _) => field.required = true,
                 ("inline", _) => field.inline = true,

@@ -14,6 +14,9 @@ facts = json.load(open(os.path.join(facts_dir, "kube-api-facts-1.36.json")))
 resources = json.load(open(os.path.join(facts_dir, "resources.json")))["resources"]
 tables = json.load(open(os.path.join(facts_dir, "recorded", "tables.json")))
 
+# Lists that are empty mean another thing than lists that are absent.
+KEEPS_EMPTY = {("HPAScalingRules", "policies")}
+
 # Packages by their short names. What is not listed is not part of the API (Go-only types).
 SHORT = [
     (r"io\.k8s\.api\.", ""),
@@ -78,13 +81,15 @@ def local(type_id, package):
     return name[len(package) + 1:] if name.rsplit(".", 1)[0] == package else name
 
 
-def field_line(f, package):
+def field_line(f, package, owner):
     if f.get("jsonSkip"):
         return None
     words = [f["name"] or "-", type_text(f["type"], package), str(f.get("tag", "-"))]
     for flag, word in [("ptr", "ptr"), ("omitempty", "omit"), ("omitzero", "omitzero"), ("required", "req"), ("inline", "inline")]:
         if f.get(flag):
             words.append(word)
+    if (owner, f["name"]) in KEEPS_EMPTY:
+        words.append("empty")
     if f.get("wire") in ("fixed64", "fixed32"):
         words.append("fixed")
     if "listType" in f:
@@ -191,7 +196,7 @@ for package in sorted(packages):
         if t.get("structType"):
             words.append("struct=" + t["structType"])
         lines += ["", " ".join(words)]
-        lines += [line for line in (field_line(f, package) for f in t["fields"]) if line]
+        lines += [line for line in (field_line(f, package, words[1]) for f in t["fields"]) if line]
     with open(os.path.join(out_dir, package + ".api"), "w") as f:
         f.write("\n".join(lines) + "\n")
 print(len(packages), "packages")

@@ -78,6 +78,15 @@ pub fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     (length <= longest).then_some((address, length))
 }
 
+/// An address of an interface, with its prefix length.
+pub fn interface_address(text: &str) -> Vec<String> {
+    let Some((address, length)) = parse_cidr(text) else {
+        return vec!["must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned()];
+    };
+    let canonical = format!("{address}/{length}");
+    if text == canonical { Vec::new() } else { vec![format!("must be in canonical form (\"{canonical}\")")] }
+}
+
 /// A domain whose first label stands for any: `*.example.com`.
 pub fn wildcard(text: &str) -> Vec<String> {
     const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must \

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
-use trireme_schema::{Field, Schema, StructId, Type, Value, builtin, encode, json};
+use trireme_schema::{Field, Map, Schema, StructId, Type, Value, builtin, encode, json};
 
 /// JSON whose members have an order.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,11 @@ fn names() -> &'static Names {
 /// A value of the type named, as one line.
 pub(crate) fn show(name: &str, value: &Value) -> String {
     tree(name, value).line()
+}
+
+/// A value of the type named that is no pointer in Go: one that is absent has all its members.
+pub(crate) fn show_struct(name: &str, value: &Value) -> String {
+    if value.is_null() { show(name, &Value::Object(Map::new())) } else { show(name, value) }
 }
 
 /// Values of the type named, as a list in one line; `null` for none.

@@ -5,6 +5,7 @@
 //! it, for what a table cannot say. Functions stand in a module per API group, in a file per kind. The result is what
 //! upstream's server answers: field paths, reasons and messages are those of Kubernetes 1.36.
 
+mod conditions;
 mod diff;
 mod engine;
 mod errors;
@@ -26,7 +27,6 @@ mod certificates;
 mod coordination;
 mod core;
 mod discovery;
-mod events;
 mod flowcontrol;
 mod networking;
 mod node;
@@ -49,7 +49,7 @@ pub(crate) type Check = fn(&Place<'_>, &mut Errors);
 pub(crate) type Warn = fn(&Subject<'_>, &mut Vec<String>);
 
 /// The tables of rules: that of what all groups use and of the oldest of them, then a group's own.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 15] = [
     include_str!("rules.txt"),
     admissionregistration::RULES,
     apiregistration::RULES,
@@ -63,7 +63,6 @@ const TABLES: [&str; 16] = [
     resource::RULES,
     storage::RULES,
     scheduling::RULES,
-    events::RULES,
     flowcontrol::RULES,
     autoscaling::RULES,
 ];
@@ -80,7 +79,6 @@ fn register(registry: &mut Registry) {
     autoscaling::register(registry);
     certificates::register(registry);
     discovery::register(registry);
-    events::register(registry);
     flowcontrol::register(registry);
     networking::register(registry);
     node::register(registry);

@@ -1,7 +1,7 @@
 //! Events: those of the core group are held to little, those of `events.k8s.io` to more (`ValidateEventCreate`).
 
 use crate::rules::Registry;
-use crate::{Errors, Place};
+use crate::{Errors, Place, internal};
 use trireme_schema::{Value, names};
 
 const SHORT: usize = 128;
@@ -122,8 +122,12 @@ fn update(event: &Place<'_>, old: &Value, errors: &mut Errors) {
         }
         let at = place.shown_as(shown);
         match field {
-            "involvedObject" | "related" => errors.invalid_internal(&at, "core.v1.ObjectReference", WHY),
-            "source" => errors.invalid_internal(&at, "core.v1.EventSource", WHY),
+            "related" => errors.invalid_internal(&at, "core.v1.ObjectReference", WHY),
+            // These are no pointers in Go.
+            "involvedObject" => {
+                errors.invalid_shown(&at, internal::show_struct("core.v1.ObjectReference", place.value), WHY)
+            }
+            "source" => errors.invalid_shown(&at, internal::show_struct("core.v1.EventSource", place.value), WHY),
             "count" => errors.invalid_value(&at, place.value.as_int().unwrap_or_default(), WHY),
             "firstTimestamp" | "lastTimestamp" | "eventTime" => errors.invalid(&at, WHY),
             _ => errors.invalid_value(&at, place.str(), WHY),

@@ -1,12 +1,15 @@
 //! Addresses of services, and the ranges that they come from.
 
 use crate::rules::Registry;
-use crate::{Errors, Place, formats};
+use crate::{Errors, Place, conditions, formats, internal};
 use trireme_schema::{Value, names};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.on_type("networking.v1.IPAddressSpec", address);
     registry.on_type("networking.v1.ServiceCIDRSpec", ranges);
+    registry.on_kind("networking.v1.ServiceCIDR", "status", |range, errors| {
+        conditions::check(&range.child("status"), errors);
+    });
 }
 
 fn address(spec: &Place<'_>, errors: &mut Errors) {
@@ -27,30 +30,41 @@ fn address(spec: &Place<'_>, errors: &mut Errors) {
 }
 
 fn ranges(spec: &Place<'_>, errors: &mut Errors) {
+    let Some(old) = spec.old else { return whole(spec, errors) };
     let place = spec.child("cidrs");
-    if spec.old.is_some() {
-        if place.is_changed() {
-            errors.invalid(&place, "field is immutable");
-        }
+    let (old, new) = (old.list_at(&["cidrs"]), spec.list("cidrs"));
+    let second_added = old.len() == 1 && new.len() == 2;
+    if old.len() != new.len() && !second_added {
+        errors.invalid(&place, "field is immutable");
         return;
     }
-    let texts: Vec<&str> = spec.list("cidrs").iter().filter_map(Value::as_str).collect();
-    match texts[..] {
-        [] => errors.required(&place, "at least one CIDR required"),
-        [_] => each(spec, errors),
-        [a, b] => match (formats::parse_cidr(a), formats::parse_cidr(b)) {
-            (Some((a, _)), Some((b, _))) if a.is_ipv4() != b.is_ipv4() => each(spec, errors),
-            _ => {
-                let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
-                errors.invalid(&place, why);
-            }
-        },
-        _ => errors.invalid(&place, "may only hold up to 2 values"),
+    for (i, range) in spec.items("cidrs").enumerate().take(old.len()) {
+        if old.get(i) != Some(range.value) {
+            errors.invalid(&range, "field is immutable");
+        }
+    }
+    if second_added {
+        whole(spec, errors);
     }
 }
 
-fn each(spec: &Place<'_>, errors: &mut Errors) {
+fn whole(spec: &Place<'_>, errors: &mut Errors) {
+    let place = spec.child("cidrs");
+    let texts: Vec<&str> = spec.list("cidrs").iter().filter_map(Value::as_str).collect();
+    match texts.len() {
+        0 => return errors.required(&place, "at least one CIDR required"),
+        1 | 2 => {}
+        _ => {
+            let shown = internal::show("networking.v1.ServiceCIDRSpec", spec.value);
+            return errors.invalid_shown(&place, shown, "may only hold up to 2 values");
+        }
+    }
     for range in spec.items("cidrs") {
         errors.format(&range, range.str(), formats::canonical_cidr(range.str()));
+    }
+    let families: Vec<bool> = texts.iter().filter_map(|t| Some(formats::parse_cidr(t)?.0.is_ipv4())).collect();
+    if matches!(families[..], [a, b] if a == b) {
+        let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        errors.invalid(&place, why);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::apps::percent;
 use crate::rules::Registry;
-use crate::{Errors, Place};
+use crate::{Errors, Place, conditions};
 
 pub(crate) const RULES: &str = include_str!("rules.txt");
 
@@ -26,6 +26,7 @@ fn spec(spec: &Place<'_>, errors: &mut Errors) {
 
 fn status(root: &Place<'_>, errors: &mut Errors) {
     let status = root.child("status");
+    conditions::check(&status, errors);
     for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
         let place = status.child(field);
         if place.value.as_int().is_some_and(|n| n < 0) {

@@ -41,7 +41,7 @@ fn shown(spec: &Place<'_>) -> String {
     };
     let mut members: Vec<String> = spec.map("metadata").into_iter().flat_map(Map::iter).map(member).collect();
     let inner = spec.child("spec");
-    members.push(format!("\"Spec\":{}", internal::show("resource.v1.ResourceClaimSpec", inner.value)));
+    members.push(format!("\"Spec\":{}", internal::show_struct("resource.v1.ResourceClaimSpec", inner.value)));
     format!("{{{}}}", members.join(","))
 }
 
@@ -64,7 +64,7 @@ fn spec(spec: &Place<'_>, errors: &mut Errors) {
 }
 
 /// What constraints and configurations can refer to: `request`, `request/alternative`.
-fn known_requests(devices: &Place<'_>) -> BTreeSet<String> {
+pub(super) fn known_requests(devices: &Place<'_>) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for request in devices.list("requests") {
         let name = request.str_at(&["name"]);
@@ -76,28 +76,33 @@ fn known_requests(devices: &Place<'_>) -> BTreeSet<String> {
     known
 }
 
-fn references(owner: &Place<'_>, known: &BTreeSet<String>, errors: &mut Errors) {
+pub(super) fn references(owner: &Place<'_>, known: &BTreeSet<String>, errors: &mut Errors) {
     let count = owner.list("requests").len();
     if count > MOST {
         errors.too_many(&owner.child("requests"), count, MOST);
     }
     let mut seen = BTreeSet::new();
     for reference in owner.items("requests") {
-        let text = reference.str();
-        let parts: Vec<&str> = text.split('/').collect();
-        if parts.len() <= 2 {
-            for part in &parts {
-                errors.format(&reference, part, formats::dns1123_label(part));
-            }
+        self::reference(&reference, known, errors);
+        if !seen.insert(reference.str()) {
+            errors.duplicate(&reference, reference.str());
         }
-        if !known.contains(text) {
-            let why = "must be the name of a request in the claim or the name of a request and a subrequest separated \
-                       by '/'";
-            errors.invalid(&reference, why);
+    }
+}
+
+/// The name of a request.
+pub(super) fn reference(place: &Place<'_>, known: &BTreeSet<String>, errors: &mut Errors) {
+    let text = place.str();
+    let parts: Vec<&str> = text.split('/').collect();
+    if parts.len() <= 2 {
+        for part in &parts {
+            errors.format(place, part, formats::dns1123_label(part));
         }
-        if !seen.insert(text.to_owned()) {
-            errors.duplicate(&reference, text);
-        }
+    }
+    if !known.contains(text) {
+        let why =
+            "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+        errors.invalid(place, why);
     }
 }
 
@@ -169,7 +174,7 @@ fn wish(wish: &Place<'_>, errors: &mut Errors) {
     wish.items("tolerations").for_each(|t| toleration(&t, errors));
 }
 
-fn toleration(toleration: &Place<'_>, errors: &mut Errors) {
+pub(super) fn toleration(toleration: &Place<'_>, errors: &mut Errors) {
     let (key, value) = (toleration.child("key"), toleration.child("value"));
     let operator = toleration.child("operator");
     if !key.str().is_empty() {

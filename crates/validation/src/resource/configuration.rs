@@ -7,7 +7,7 @@ use crate::{Errors, Place};
 use trireme_schema::{Value, json};
 
 const MOST: usize = 32;
-const LARGEST_PARAMETERS: usize = 10 << 10;
+const LARGEST_OBJECT: usize = 10 << 10;
 
 pub(super) fn register(registry: &mut Registry) {
     registry.on_kind("resource.v1.DeviceClass", "", class);
@@ -26,9 +26,13 @@ fn class(root: &Place<'_>, errors: &mut Errors) {
 
 /// Configurations of a claim or class; `before` looks at what an element has besides.
 pub(super) fn all(owner: &Place<'_>, errors: &mut Errors, before: impl Fn(&Place<'_>, &mut Errors)) {
+    up_to(MOST, owner, errors, before);
+}
+
+pub(super) fn up_to(most: usize, owner: &Place<'_>, errors: &mut Errors, before: impl Fn(&Place<'_>, &mut Errors)) {
     let count = owner.list("config").len();
-    if count > MOST {
-        errors.too_many(&owner.child("config"), count, MOST);
+    if count > most {
+        errors.too_many(&owner.child("config"), count, most);
     }
     for config in owner.items("config") {
         before(&config, errors);
@@ -37,18 +41,19 @@ pub(super) fn all(owner: &Place<'_>, errors: &mut Errors, before: impl Fn(&Place
             Some(opaque) => {
                 let driver = opaque.child("driver");
                 names::driver(&driver, driver.str(), errors);
-                parameters(&opaque.child("parameters"), errors);
+                raw_object(&opaque.child("parameters"), errors);
             }
         }
     }
 }
 
-fn parameters(place: &Place<'_>, errors: &mut Errors) {
+/// What a driver understands: a JSON object that is not large.
+pub(super) fn raw_object(place: &Place<'_>, errors: &mut Errors) {
     const OMITTED: &str = "<value omitted>";
     match place.value {
         Value::Null => errors.required(place, ""),
-        Value::Object(_) if place.subject.old.is_none() && json::to_vec(place.value).len() > LARGEST_PARAMETERS => {
-            errors.too_long(place, LARGEST_PARAMETERS);
+        Value::Object(_) if place.subject.old.is_none() && json::to_vec(place.value).len() > LARGEST_OBJECT => {
+            errors.too_long(place, LARGEST_OBJECT);
         }
         Value::Object(_) => {}
         _ => errors.invalid_value(place, OMITTED, "must be a valid JSON object"),

@@ -22,7 +22,19 @@ fn slice(root: &Place<'_>, errors: &mut Errors) {
     let spec = root.child("spec");
     let driver = spec.child("driver");
     names::driver(&driver, driver.str(), errors);
-    pool(&spec.child("pool"), errors);
+    let pool = spec.child("pool");
+    self::pool(&pool, errors);
+    if spec.old.is_some() {
+        for place in [pool.child("name"), spec.child("driver")] {
+            if place.is_changed() {
+                errors.invalid_value(&place, place.str(), "field is immutable");
+            }
+        }
+        let node = spec.child("nodeName");
+        if node.is_changed() {
+            errors.invalid(&node, "field is immutable");
+        }
+    }
     nodes(&spec, true, errors);
     let costly = |d: &Value| !d.list_at(&["taints"]).is_empty() || !d.list_at(&["consumesCounters"]).is_empty();
     let most = if spec.list("devices").iter().any(costly) { MOST_COSTLY_DEVICES } else { MOST_DEVICES };
@@ -31,20 +43,24 @@ fn slice(root: &Place<'_>, errors: &mut Errors) {
 }
 
 fn pool(pool: &Place<'_>, errors: &mut Errors) {
-    let name = pool.child("name");
-    if name.str().is_empty() {
-        errors.required(&name, "");
-    } else {
-        if name.str().len() > LONGEST_POOL {
-            errors.too_long(&name, LONGEST_POOL);
-        }
-        for part in name.str().split('/') {
-            errors.format(&name, part, formats::dns1123_subdomain(part));
-        }
-    }
+    pool_name(&pool.child("name"), errors);
     let count = pool.int("resourceSliceCount").unwrap_or_default();
     if count <= 0 {
         errors.invalid_value(&pool.child("resourceSliceCount"), count, "must be greater than zero");
+    }
+}
+
+/// Domains, separated by slashes.
+pub(super) fn pool_name(name: &Place<'_>, errors: &mut Errors) {
+    if name.str().is_empty() {
+        errors.required(name, "");
+        return;
+    }
+    if name.str().len() > LONGEST_POOL {
+        errors.too_long(name, LONGEST_POOL);
+    }
+    for part in name.str().split('/') {
+        errors.format(name, part, formats::dns1123_subdomain(part));
     }
 }
 

@@ -1,8 +1,9 @@
 //! Attachments of volumes to nodes.
 
 use super::csi;
+use crate::core::persistent_volume;
 use crate::rules::Registry;
-use crate::{Errors, Place, engine};
+use crate::{Errors, Place};
 use trireme_schema::names;
 
 const LONGEST_MESSAGE: usize = 1024;
@@ -27,7 +28,7 @@ fn spec(spec: &Place<'_>, errors: &mut Errors) {
             errors.required(&name, "must specify non empty persistentVolumeName");
         }
         (true, false) => errors.format(&name, name.str(), names::dns1123_subdomain(name.str())),
-        (false, true) => engine::walk_type("core.v1.PersistentVolumeSpec", &inline, errors),
+        (false, true) => persistent_volume::spec(&inline, true, errors),
     }
     let node = spec.child("nodeName");
     errors.format(&node, node.str(), names::dns1123_subdomain(node.str()));

@@ -22,6 +22,16 @@ fn storage_class(class: &Place<'_>, errors: &mut Errors) {
     }
     parameters(&class.child("parameters"), true, errors);
     topologies(class, errors);
+    if class.old.is_some() {
+        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            let place = class.child(field);
+            if place.is_changed() && (field == "parameters" || place.is_set()) {
+                errors.invalid(&place, "field is immutable");
+            } else if place.is_changed() {
+                errors.invalid_value(&place, "", "field is immutable");
+            }
+        }
+    }
 }
 
 fn attributes_class(class: &Place<'_>, errors: &mut Errors) {
