@@ -163,8 +163,11 @@ impl Catalogue {
 
     /// A resource of a group in the version in which it is stored.
     pub fn stored(&self, group: &str, plural: &str) -> Option<Arc<Served>> {
-        let of = |s: &&Arc<Served>| s.resource.gv.group == group && s.resource.plural == plural;
-        self.shelf.load().by_name.values().filter(of).find(|s| s.conversion.is_none()).cloned()
+        // Versions of a group stand together; every authorization comes by here.
+        let first = (GroupVersion { group: group.to_owned(), version: String::new() }, String::new());
+        let shelf = self.shelf.load();
+        let of_group = shelf.by_name.range(first..).take_while(|((gv, _), _)| gv.group == group).map(|(_, s)| s);
+        of_group.into_iter().find(|s| s.resource.plural == plural && s.conversion.is_none()).cloned()
     }
 }
 
