@@ -12,7 +12,7 @@ use crate::server::{ApiServer, Incoming, header_text};
 use crate::user::User;
 use http::{Request, Response, header};
 use std::sync::Arc;
-use trireme_schema::{Map, Status, Value};
+use trireme_schema::{Map, Status, Value, time};
 use trireme_validation::Subject;
 
 /// A question of a known kind.
@@ -64,7 +64,10 @@ impl Review {
         let user = &self.target.user;
         let status = match served.plural() {
             "tokenreviews" => token(server, &object).await?,
-            "selfsubjectreviews" => Value::Object(Map::from_iter([("userInfo", user_value(user))])),
+            "selfsubjectreviews" => {
+                object.set_at(&["metadata", "creationTimestamp"], time::now());
+                Value::Object(Map::from_iter([("userInfo", user_value(user))]))
+            }
             "selfsubjectaccessreviews" => access(server, user, &object),
             "selfsubjectrulesreviews" => {
                 let namespace = object.str_at(&["spec", "namespace"]).to_owned();

@@ -166,6 +166,23 @@ pub(crate) fn pem_problem(base64: &str, types: &[&str]) -> Option<String> {
     (!fits).then(|| format!("PEM block type must be {}", types.join(" or ")))
 }
 
+/// What is wrong with PEM of certificates, given in base64 (upstream's `validateCertificate`).
+pub(crate) fn certificates_problem(base64: &str) -> Option<String> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let begun = text.split("-----BEGIN ").skip(1).filter_map(|rest| rest.split_once("-----"));
+    let labels: Vec<&str> = begun
+        .filter(|(label, rest)| rest.contains(&format!("-----END {label}-----")))
+        .map(|(label, _)| label)
+        .collect();
+    match labels.iter().find(|label| **label != "CERTIFICATE") {
+        Some(other) => Some(format!("only CERTIFICATE PEM blocks are allowed, found {other:?}")),
+        None if labels.is_empty() => Some("must contain at least one CERTIFICATE PEM block".to_owned()),
+        None => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,5 +232,16 @@ mod tests {
         assert_eq!(of(good), None);
         assert_eq!(of("x").as_deref(), Some("PEM block type must be CERTIFICATE REQUEST"));
         assert!(of(&good.replace("REQUEST", "")).is_some());
+    }
+
+    #[test]
+    fn certificates_are_pem_and_at_least_one() {
+        use base64::Engine as _;
+        let of = |text: &str| certificates_problem(&base64::engine::general_purpose::STANDARD.encode(text));
+        let block = |label: &str| format!("-----BEGIN {label}-----\nAA==\n-----END {label}-----\n");
+        assert_eq!(of(&block("CERTIFICATE").repeat(2)), None);
+        assert_eq!(of("xyz").as_deref(), Some("must contain at least one CERTIFICATE PEM block"));
+        let key = of(&(block("CERTIFICATE") + &block("KEY")));
+        assert_eq!(key.as_deref(), Some("only CERTIFICATE PEM blocks are allowed, found \"KEY\""));
     }
 }

@@ -156,7 +156,7 @@ fn status(root: &Place<'_>, errors: &mut Errors) {
     if !before.is_empty() && certificate.is_changed() {
         errors.forbidden(&certificate, "updates may not set certificate content to anything but what it was");
     } else if before.is_empty()
-        && let Some(why) = formats::pem_problem(certificate.str(), &["CERTIFICATE"])
+        && let Some(why) = formats::certificates_problem(certificate.str())
     {
         errors.invalid_value(&certificate, "<certificate data>", why);
     }
