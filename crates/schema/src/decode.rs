@@ -425,7 +425,7 @@ pub(crate) fn is_absent(field: &Field, value: &Value) -> bool {
         return false;
     }
     match (&field.ty, value) {
-        (Type::String | Type::Bytes, Value::String(text)) => text.is_empty(),
+        (Type::String | Type::Bytes, Value::String(text)) => text.is_empty() && !field.keeps_empty,
         (Type::Quantity, Value::String(text)) => text == "0",
         (Type::Duration, Value::String(text)) => text == "0s",
         (Type::Bool, Value::Bool(b)) => !b,

@@ -90,7 +90,7 @@ pub struct Field {
     pub ptr: bool,
     /// Left out of JSON when empty (lists, maps, scalars) or absent (pointers).
     pub omit: bool,
-    /// An empty list that is given is another thing than none, until it is stored.
+    /// An empty one that is given is another thing than none; validation lets neither be stored.
     pub keeps_empty: bool,
     /// Left out of JSON when zero, structs and times too.
     pub omit_zero: bool,

@@ -14,8 +14,8 @@ facts = json.load(open(os.path.join(facts_dir, "kube-api-facts-1.36.json")))
 resources = json.load(open(os.path.join(facts_dir, "resources.json")))["resources"]
 tables = json.load(open(os.path.join(facts_dir, "recorded", "tables.json")))
 
-# Lists that are empty mean another thing than lists that are absent.
-KEEPS_EMPTY = {("HPAScalingRules", "policies")}
+# Empty ones mean another thing than absent ones.
+KEEPS_EMPTY = {("HPAScalingRules", "policies"), ("CertificateSigningRequestSpec", "request")}
 
 # Packages by their short names. What is not listed is not part of the API (Go-only types).
 SHORT = [

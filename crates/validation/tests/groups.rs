@@ -14,7 +14,8 @@ fn wrong(ty: &str, subresource: &str, old: Option<&str>, new: &str) -> Vec<Strin
     validate(&subject).iter().map(ToString::to_string).collect()
 }
 
-const CLAIM: &str = r#"{"metadata":{"name":"c"},"spec":{"devices":{"requests":[{"name":"r","exactly":{"deviceClassName":"c"}}]}}"#;
+const CLAIM: &str =
+    r#"{"metadata":{"name":"c"},"spec":{"devices":{"requests":[{"name":"r","exactly":{"deviceClassName":"c"}}]}}"#;
 
 fn claim(status: &str) -> String {
     format!(r#"{CLAIM},"status":{status}}}"#)
@@ -31,9 +32,8 @@ fn claims_are_reserved_only_when_they_are_allocated() {
 #[test]
 fn devices_of_a_claim_are_those_that_it_was_given() {
     let given = r#""allocation":{"devices":{"results":[{"request":"r","driver":"d.io","pool":"p","device":"a"}]}}"#;
-    let with = |device: &str| {
-        claim(&format!(r#"{{{given},"devices":[{{"driver":"d.io","pool":"p","device":"{device}"}}]}}"#))
-    };
+    let with =
+        |device: &str| claim(&format!(r#"{{{given},"devices":[{{"driver":"d.io","pool":"p","device":"{device}"}}]}}"#));
     let old = claim("{}");
     assert_eq!(wrong("resource.v1.ResourceClaim", "status", Some(&old), &with("a")), [""; 0]);
     let told = wrong("resource.v1.ResourceClaim", "status", Some(&old), &with("b"));
