@@ -156,6 +156,7 @@ pub(crate) fn service(
             }
         }
         keep_node_ports(service, old, &kind);
+        twice(service, &kind)?;
     }
     let spec = Path::new("spec");
     let mut taken = taken(server, service.str_at(&["metadata", "uid"]));
@@ -246,6 +247,18 @@ fn keep_node_ports(service: &mut Value, old: &Value, kind: &str) {
             (false, true, Some(number)) if port.get("nodePort") == Some(&number) => drop(port.remove_at(&["nodePort"])),
             _ => {}
         }
+    }
+}
+
+/// A node port that two ports want is found while ports are allocated, before validation, and told as upstream does.
+fn twice(service: &Value, kind: &str) -> Result<(), Status> {
+    let ports = service.list_at(&["spec", "ports"]);
+    let of = |port: &Value| (port.int_at(&["nodePort"]).unwrap_or_default(), port.str_at(&["protocol"]).to_owned());
+    let all: Vec<(i64, String)> = ports.iter().map(of).collect();
+    let again = |i: usize| all[i].0 != 0 && all[..i].contains(&all[i]);
+    match (0..all.len()).find(|i| again(*i)).filter(|_| matches!(kind, "NodePort" | "LoadBalancer")) {
+        Some(i) => Err(Status::failure(500, "", format!("duplicate nodePort: {{{} {}}}", all[i].1, all[i].0))),
+        None => Ok(()),
     }
 }
 

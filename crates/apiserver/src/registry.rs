@@ -14,8 +14,9 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::MutexGuard;
-use trireme_schema::field::quote;
-use trireme_schema::{Map, Status, Value, decode, time};
+use trireme_schema::empties::{self, Empty};
+use trireme_schema::field::{Error, quote};
+use trireme_schema::{Map, Status, Value, time};
 use trireme_store::{CommitError, Record, Template, Txn};
 use trireme_validation::Subject;
 
@@ -131,8 +132,8 @@ impl Target {
         }
     }
 
-    /// Checks an object that is to be stored in the place of `old`.
-    fn check(&self, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+    /// Checks an object that is to be stored in the place of `old`; `gone` is what was given empty.
+    fn check(&self, new: &Value, old: Option<&Value>, gone: &[Empty]) -> Result<(), Status> {
         let served = &self.served;
         let (version, id) = convert::meant_type(served);
         let (meant, meant_old) = (convert::meant(served, new), old.map(|old| convert::meant(served, old)));
@@ -152,6 +153,12 @@ impl Target {
             self.warnings.add(trireme_validation::warnings(&subject));
             self.warnings.add(custom::warnings(self, new, old));
             return Ok(());
+        }
+        if !gone.is_empty() && served.conversion.is_none() {
+            // Upstream shows empty lists and maps as they were given.
+            let mut given = new.clone();
+            empties::restore(&mut given, gone);
+            shown_as_given(&mut errors, trireme_validation::validate(&Subject { new: &given, ..subject }));
         }
         let name = new.str_at(&["metadata", "name"]);
         let group = served.conversion.map_or(served.group(), |c| c.stored()[0]);
@@ -284,9 +291,7 @@ impl ApiServer {
         managed::written(&kind, None, &mut object, &options.field_manager);
         // Definitions are stored as JSON, which tells empty from absent: so does what checks them.
         let is_definition = custom::strategy::is_definition(target);
-        if !is_definition {
-            decode::forget_empty(served.schema(), served.id, &mut object);
-        }
+        let gone = if is_definition { Vec::new() } else { empties::forget(served.schema(), served.id, &mut object) };
         strategy::name_generated(served, &mut object);
         let mut attributes = Attributes::new(self, target, Operation::Create).dry_run(options.dry_run);
         admission::mutate(&mut attributes, &mut object, None).await?;
@@ -295,10 +300,10 @@ impl ApiServer {
         let _turn = self.turn(target, Operation::Create).await;
         strategy::allocate(self, target, &mut object, None, options)?;
         let name = object.str_at(&["metadata", "name"]).to_owned();
-        target.check(&object, None)?;
+        target.check(&object, None, &gone)?;
         strategy::checked(target, &mut object);
         if is_definition {
-            decode::forget_empty(served.schema(), served.id, &mut object);
+            drop(empties::forget(served.schema(), served.id, &mut object));
         }
         let key = served.key(&target.namespace, &name);
         let mut line = None;
@@ -379,18 +384,17 @@ impl ApiServer {
             self.check_place(target, &mut new)?;
             managed::written(&kind, Some(&old), &mut new, &options.field_manager);
             let is_definition = custom::strategy::is_definition(target);
-            if !is_definition {
-                decode::forget_empty(served.schema(), served.id, &mut new);
-            }
+            let empty =
+                if is_definition { Vec::new() } else { empties::forget(served.schema(), served.id, &mut new) };
             before_update(&old, &mut new);
             let mut attributes = Attributes::new(self, target, Operation::Update).dry_run(options.dry_run);
             strategy::prepare_update(target, &old, &mut new);
             admission::mutate(&mut attributes, &mut new, Some(&old)).await?;
             let turn = self.turn(target, Operation::Update).await;
             strategy::allocate(self, target, &mut new, Some(&old), options)?;
-            target.check(&new, Some(&old))?;
+            target.check(&new, Some(&old), &empty)?;
             if is_definition {
-                decode::forget_empty(served.schema(), served.id, &mut new);
+                drop(empties::forget(served.schema(), served.id, &mut new));
             }
             admission::validate(&attributes, &new, Some(&old)).await?;
             new.set_at(&["metadata", "resourceVersion"], record.mod_revision.to_string());
@@ -550,6 +554,18 @@ fn before_update(old: &Value, new: &mut Value) {
     }
     new.set_at(&["apiVersion"], old.str_at(&["apiVersion"]));
     new.set_at(&["kind"], old.str_at(&["kind"]));
+}
+
+/// Takes the words of errors from those of the same fields in another list.
+fn shown_as_given(errors: &mut [Error], mut given: Vec<Error>) {
+    let same = |a: &Error, b: &Error| a.kind == b.kind && a.field == b.field;
+    let count = |list: &[Error], error: &Error| list.iter().filter(|e| same(e, error)).count();
+    for at in 0..errors.len() {
+        let as_often = count(&errors[at..], &errors[at]) == count(&given, &errors[at]);
+        if let Some(i) = given.iter().position(|e| as_often && same(e, &errors[at])) {
+            errors[at] = given.remove(i);
+        }
+    }
 }
 
 /// A version that is none is answered as upstream does, whose parser's error nobody expected.

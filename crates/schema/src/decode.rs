@@ -51,37 +51,6 @@ pub fn bytes(text: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::STANDARD.decode(text).ok()
 }
 
-/// Drops empty lists and maps, as the form that upstream stores (protobuf) does: it does not tell empty from absent.
-pub fn forget_empty(schema: &Schema, id: StructId, object: &mut Value) {
-    let Some(map) = object.as_object_mut() else { return };
-    map.retain(|name, value| {
-        let Some(field) = schema.field(id, name).filter(|f| !f.ptr && !f.keeps_empty) else { return true };
-        match (&field.ty, &*value) {
-            (Type::List(_), Value::Array(items)) => !items.is_empty(),
-            (Type::Map(_), Value::Object(map)) => !map.is_empty(),
-            _ => true,
-        }
-    });
-    for (name, value) in map.iter_mut() {
-        if let Some(field) = schema.field(id, name) {
-            forget_within(schema, &field.ty, value);
-        }
-    }
-}
-
-fn forget_within(schema: &Schema, ty: &Type, value: &mut Value) {
-    match (ty, value) {
-        (Type::Struct(id), value) => forget_empty(schema, *id, value),
-        (Type::List(inner), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| forget_within(schema, inner, item));
-        }
-        (Type::Map(inner), Value::Object(map)) => {
-            map.iter_mut().for_each(|(_, value)| forget_within(schema, inner, value));
-        }
-        _ => {}
-    }
-}
-
 enum Step<'a> {
     Field(String),
     /// An embedded struct, which has a name in Go and none in JSON.

@@ -5,6 +5,7 @@
 
 mod builtin;
 pub mod decode;
+pub mod empties;
 pub mod encode;
 pub mod field;
 pub mod json;

@@ -54,8 +54,9 @@ pub(super) fn resolve(attributes: &Attributes<'_>, object: &mut Value, old: Opti
         let why = format!("the integer value of priority ({given}) {START} {value} from the given PriorityClass name");
         return Err(attributes.forbidden(object, &why));
     }
-    let given = object.str_at(&["spec", "preemptionPolicy"]);
-    if !given.is_empty() && given != policy {
+    if let Some(given) =
+        object.at(&["spec", "preemptionPolicy"]).and_then(Value::as_str).filter(|given| *given != policy)
+    {
         let why = format!(
             "the string value of PreemptionPolicy ({given}) {START} {policy} from the given PriorityClass name"
         );

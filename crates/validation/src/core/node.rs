@@ -11,10 +11,10 @@ pub(super) fn register(registry: &mut Registry) {
 }
 
 fn check(node: &Place<'_>, errors: &mut Errors) {
+    taints(node, errors);
     if node.old.is_some() {
         update(node, errors);
     } else {
-        taints(node, errors);
         resources(node, errors);
     }
     ranges(&node.child("spec"), errors);

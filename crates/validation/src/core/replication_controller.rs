@@ -2,7 +2,7 @@
 
 use super::pod;
 use crate::rules::Registry;
-use crate::{Errors, Place, Subject, engine};
+use crate::{Errors, Place, Subject};
 use trireme_schema::Map;
 
 pub(super) fn register(registry: &mut Registry) {
@@ -13,15 +13,6 @@ pub(super) fn register(registry: &mut Registry) {
 
 fn check(controller: &Place<'_>, errors: &mut Errors) {
     let spec = controller.child("spec");
-    check_spec(&spec, errors);
-    if controller.old.is_some() {
-        // Upstream checks a changed one as a new one, then as a change, and tells what is wrong twice.
-        engine::walk_type("core.v1.ReplicationControllerSpec", &spec, errors);
-        check_spec(&spec, errors);
-    }
-}
-
-fn check_spec(spec: &Place<'_>, errors: &mut Errors) {
     let selector = spec.map("selector");
     if selector.is_none_or(Map::is_empty) {
         errors.required(&spec.child("selector"), "");
