@@ -4,6 +4,7 @@ use crate::catalogue::Served;
 use crate::custom;
 use crate::media::{self, Form};
 use std::collections::HashMap;
+use trireme_schema::empties::Empty;
 use trireme_schema::{GroupVersion, Status, StructId, Value, builtin, decode, json, proto, yaml};
 
 /// What is done with fields that a type does not have.
@@ -41,6 +42,8 @@ pub struct Object {
     pub value: Value,
     /// Warnings.
     pub warnings: Vec<String>,
+    /// Lists and maps that were given empty.
+    pub empty: Vec<Empty>,
 }
 
 /// Decodes a body as a kind.
@@ -221,8 +224,8 @@ fn finish_in_order(
         FieldValidation::Strict if !notes.is_empty() => {
             Err(refused(&format!("strict decoding error: {}", notes.join(", "))))
         }
-        FieldValidation::Warn => Ok(Object { value: decoded.value, warnings: notes }),
-        _ => Ok(Object { value: decoded.value, warnings: Vec::new() }),
+        FieldValidation::Warn => Ok(Object { value: decoded.value, warnings: notes, empty: decoded.empty }),
+        _ => Ok(Object { value: decoded.value, warnings: Vec::new(), empty: decoded.empty }),
     }
 }
 

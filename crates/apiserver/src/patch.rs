@@ -154,8 +154,8 @@ impl Patch<'_> {
                 let why = format!("strict decoding error: {}", notes.join(", "));
                 Err(invalid(if of_patch { &text } else { &shown }, why))
             }
-            FieldValidation::Warn => Ok(Object { value: decoded.value, warnings: notes }),
-            _ => Ok(Object { value: decoded.value, warnings: Vec::new() }),
+            FieldValidation::Warn => Ok(Object { value: decoded.value, warnings: notes, empty: decoded.empty }),
+            _ => Ok(Object { value: decoded.value, warnings: Vec::new(), empty: decoded.empty }),
         }
     }
 

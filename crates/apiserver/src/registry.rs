@@ -59,6 +59,8 @@ pub struct Target {
     pub user: Arc<User>,
     /// What the user is told besides.
     pub warnings: Warnings,
+    /// Lists and maps of the object that were given empty.
+    pub empty: Vec<Empty>,
     /// What is noted for the audit log.
     pub notes: Notes,
 }
@@ -154,9 +156,10 @@ impl Target {
             self.warnings.add(custom::warnings(self, new, old));
             return Ok(());
         }
-        if !gone.is_empty() && served.conversion.is_none() {
+        if !(gone.is_empty() && self.empty.is_empty()) && served.conversion.is_none() {
             // Upstream shows empty lists and maps as they were given.
             let mut given = new.clone();
+            empties::restore(&mut given, &self.empty);
             empties::restore(&mut given, gone);
             shown_as_given(&mut errors, trireme_validation::validate(&Subject { new: &given, ..subject }));
         }

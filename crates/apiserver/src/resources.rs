@@ -73,6 +73,7 @@ async fn perform(
         subresource: info.subresource.clone(),
         user,
         warnings: warnings.clone(),
+        empty: Vec::new(),
         notes: Notes::of(&request),
     };
     if !info.subresource.is_empty() && !served.has_subresource(&info.subresource) {
@@ -138,8 +139,7 @@ async fn perform(
             let (options, validation) = options::write(query, &headers, "CreateOptions")?;
             let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
             warnings.add(object.warnings);
-            let mut target = target;
-            target.name = String::new();
+            let target = Target { name: String::new(), empty: object.empty, ..target };
             let written = server.create(&target, object.value, &options).await?;
             show(server, &target, 201, written.bytes, query, wanted)
         }
@@ -149,7 +149,7 @@ async fn perform(
             let (options, validation) = options::write(query, &headers, "UpdateOptions")?;
             let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
             warnings.add(object.warnings);
-            let value = object.value;
+            let (value, target) = (object.value, Target { empty: object.empty, ..target });
             let change = |old: &Value| {
                 target.check_uid(&value, Some(old), options.dry_run)?;
                 strategy::versioned(&target, &value)?;

@@ -3,6 +3,7 @@
 //! The result is canonical: what Go would hold as a zero value is absent, times and quantities are in their one form,
 //! unknown fields are gone (and noted). [`crate::encode`] is the way back.
 
+use crate::empties::{self, Empty};
 use crate::model::{Field, Schema, StructId, Type};
 use crate::value::{Map, Value};
 use crate::{Quantity, time};
@@ -15,6 +16,8 @@ pub struct Decoded {
     pub value: Value,
     /// Paths of fields that its type does not have, such as `spec.containers[0].foo`.
     pub unknown: Vec<String>,
+    /// Lists and maps that were given empty, which is as good as absent.
+    pub empty: Vec<Empty>,
 }
 
 /// A value does not fit its field; the words are those of Go's decoder.
@@ -40,10 +43,11 @@ pub enum BadField {
 /// # Errors
 /// The first value that does not fit.
 pub fn decode(schema: &Schema, id: StructId, raw: Value) -> Result<Decoded, BadField> {
-    let mut decoder = Decoder { schema, path: Vec::new(), unknown: Vec::new(), owner: None, depth: 0 };
+    let (unknown, empty) = (Vec::new(), Vec::new());
+    let mut decoder = Decoder { schema, path: Vec::new(), unknown, empty, owner: None, depth: 0 };
     let value = decoder.structure(id, raw)?;
-    let unknown = decoder.unknown;
-    Ok(Decoded { value, unknown })
+    let Decoder { unknown, empty, .. } = decoder;
+    Ok(Decoded { value, unknown, empty })
 }
 
 /// The bytes that a base64 text stands for.
@@ -63,6 +67,7 @@ struct Decoder<'a> {
     schema: &'a Schema,
     path: Vec<Step<'a>>,
     unknown: Vec<String>,
+    empty: Vec<Empty>,
     owner: Option<StructId>,
     depth: usize,
 }
@@ -270,7 +275,18 @@ impl<'a> Decoder<'a> {
                 Err(other) => return Err(other),
             },
         };
-        Ok(if is_absent(field, &value) { None } else { Some(value) })
+        if !is_absent(field, &value) {
+            return Ok(Some(value));
+        }
+        if matches!((&field.ty, &value), (Type::List(_), Value::Array(_)) | (Type::Map(_), Value::Object(_))) {
+            let path = self.path.iter().filter_map(|step| match step {
+                Step::Field(name) | Step::Key(name) => Some(empties::Step::Field(name.clone())),
+                Step::Index(i) => Some(empties::Step::Index(*i)),
+                Step::Embedded(_) => None,
+            });
+            self.empty.push(Empty::new(path.collect(), matches!(value, Value::Array(_))));
+        }
+        Ok(None)
     }
 
     fn list(&mut self, element: &Type, items: Vec<Value>) -> Result<Value, BadField> {

@@ -4,7 +4,7 @@ use crate::model::{Schema, StructId, Type};
 use crate::value::{Map, Value};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     Field(String),
     Index(usize),
 }
@@ -14,6 +14,12 @@ enum Step {
 pub struct Empty {
     path: Vec<Step>,
     is_list: bool,
+}
+
+impl Empty {
+    pub(crate) fn new(path: Vec<Step>, is_list: bool) -> Self {
+        Self { path, is_list }
+    }
 }
 
 /// The way to the value that is looked at; costs nothing until something is found.
@@ -48,7 +54,7 @@ fn structure(schema: &Schema, id: StructId, object: &mut Value, outer: Option<&W
             (Type::Map(_), Value::Object(map)) if map.is_empty() => false,
             _ => return true,
         };
-        gone.push(Empty { path: Way { outer, name, index: None }.steps(), is_list });
+        gone.push(Empty::new(Way { outer, name, index: None }.steps(), is_list));
         false
     });
     for (name, value) in map.iter_mut() {
@@ -75,12 +81,12 @@ fn within(schema: &Schema, ty: &Type, value: &mut Value, way: &Way<'_>, gone: &m
     }
 }
 
-/// Puts back what [`forget`] dropped, as far as there still is a place for it.
+/// Puts back what [`forget`] dropped, with the objects around it that had nothing else.
 pub fn restore(object: &mut Value, gone: &[Empty]) {
     for Empty { path, is_list } in gone {
         let Some((Step::Field(last), way)) = path.split_last() else { continue };
         let place = way.iter().try_fold(&mut *object, |value, step| match step {
-            Step::Field(name) => value.as_object_mut()?.get_mut(name),
+            Step::Field(name) => Some(value.as_object_mut()?.entry(name, Value::object)),
             Step::Index(i) => value.as_array_mut()?.get_mut(*i),
         });
         let Some(map) = place.and_then(Value::as_object_mut) else { continue };

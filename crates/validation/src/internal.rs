@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
-use trireme_schema::{Field, Map, Schema, StructId, Type, Value, builtin, encode, json};
+use trireme_schema::{Field, Map, Schema, StructId, Type, Value, builtin, empties, encode, json};
 
 /// JSON whose members have an order.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,11 +84,18 @@ fn go_name(ty: &str, field: &str) -> String {
     }
 }
 
+/// A value's JSON as the API has it.
+pub(crate) fn api_json(schema: &Schema, id: StructId, value: &Value) -> String {
+    let mut value = value.clone();
+    empties::forget(schema, id, &mut value);
+    String::from_utf8(encode::to_vec(schema, id, &value)).unwrap_or_default()
+}
+
 fn structure(schema: &Schema, id: StructId, value: &Value) -> Tree {
     let s = &schema[id];
     // Types of the meta group are the API's own, with JSON names.
     if s.package == "meta.v1" {
-        return Tree::Leaf(String::from_utf8(encode::to_vec(schema, id, value)).unwrap_or_default());
+        return Tree::Leaf(api_json(schema, id, value));
     }
     let mut members = Vec::new();
     let moved;

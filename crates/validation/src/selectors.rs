@@ -1,8 +1,8 @@
 //! Label selectors, wherever they are (apimachinery `ValidateLabelSelector`).
 
 use crate::rules::Registry;
-use crate::{Errors, Place, metadata};
-use trireme_schema::{Map, Value, builtin, encode, names};
+use crate::{Errors, Place, internal, metadata};
+use trireme_schema::{Map, Value, builtin, names};
 
 pub(crate) fn register(registry: &mut Registry) {
     registry.on_type("meta.v1.LabelSelector", selector);
@@ -68,6 +68,5 @@ pub(crate) fn matches(selector: Option<&Value>, labels: &Value) -> bool {
 /// The selector's JSON in the order of its type.
 pub(crate) fn shown(selector: &Value) -> String {
     let id = builtin().type_named("meta.v1.LabelSelector").filter(|_| !selector.is_null());
-    let json = id.and_then(|id| String::from_utf8(encode::to_vec(builtin(), id, selector)).ok());
-    json.unwrap_or_else(|| "null".to_owned())
+    id.map_or_else(|| "null".to_owned(), |id| internal::api_json(builtin(), id, selector))
 }

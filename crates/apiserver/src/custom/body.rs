@@ -79,8 +79,8 @@ pub(crate) fn undefaulted(
         FieldValidation::Strict if !notes.is_empty() => {
             Err(refused(served, &format!("strict decoding error: {}", notes.join(", "))))
         }
-        FieldValidation::Warn => Ok(Object { value: tree, warnings: notes }),
-        _ => Ok(Object { value: tree, warnings: Vec::new() }),
+        FieldValidation::Warn => Ok(Object { value: tree, warnings: notes, empty: Vec::new() }),
+        _ => Ok(Object { value: tree, ..Object::default() }),
     }
 }
 

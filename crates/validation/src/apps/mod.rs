@@ -36,7 +36,7 @@ fn selector(spec: &Place<'_>, whose: &str, errors: &mut Errors) -> bool {
 
 fn not_empty(selector: &Place<'_>, whose: &str, errors: &mut Errors) {
     if selectors::is_empty(selector.value) {
-        errors.invalid(selector, format!("empty selector is invalid for {whose}"));
+        errors.invalid_shown(selector, "{}", format!("empty selector is invalid for {whose}"));
     }
 }
 
