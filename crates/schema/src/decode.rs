@@ -4,6 +4,7 @@
 //! unknown fields are gone (and noted). [`crate::encode`] is the way back.
 
 use crate::empties::{self, Empty};
+use crate::go_types::{self, decodes_itself};
 use crate::model::{Field, Schema, StructId, Type};
 use crate::value::{Map, Value};
 use crate::{Quantity, time};
@@ -72,84 +73,6 @@ struct Decoder<'a> {
     depth: usize,
 }
 
-/// The Go name of a struct: `v1.Pod`.
-pub(crate) fn go_struct(schema: &Schema, id: StructId) -> String {
-    let s = &schema[id];
-    format!("{}.{}", s.package.rsplit('.').next().unwrap_or_default(), s.name)
-}
-
-fn go_type(schema: &Schema, ty: &Type) -> String {
-    match ty {
-        Type::String => "string".into(),
-        Type::Bool => "bool".into(),
-        Type::Int32 => "int32".into(),
-        Type::Int64 => "int64".into(),
-        Type::Double => "float64".into(),
-        Type::Bytes => "[]uint8".into(),
-        Type::Quantity => "resource.Quantity".into(),
-        Type::Time => "v1.Time".into(),
-        Type::MicroTime => "v1.MicroTime".into(),
-        Type::Duration => "v1.Duration".into(),
-        Type::IntOrString => "intstr.IntOrString".into(),
-        Type::RawExtension => "runtime.RawExtension".into(),
-        Type::FieldsV1 => "v1.FieldsV1".into(),
-        Type::Json => "v1.JSON".into(),
-        Type::Any => "interface {}".into(),
-        Type::SchemaOrBool => "v1.JSONSchemaPropsOrBool".into(),
-        Type::SchemaOrArray => "v1.JSONSchemaPropsOrArray".into(),
-        Type::SchemaOrStrings => "v1.JSONSchemaPropsOrStringArray".into(),
-        Type::List(element) => format!("[]{}", go_type(schema, element)),
-        Type::Map(value) => format!("map[string]{}", go_type(schema, value)),
-        Type::Struct(id) => go_struct(schema, *id),
-    }
-}
-
-/// Types with names of their own in Go that the API's shape does not tell: struct, field (any, when empty), name of the
-/// element's or the key's type, or the whole.
-const NAMED_TYPES: [(&str, &str, &str); 11] = [
-    ("apiextensions.v1.JSONSchemaProps", "x-kubernetes-validations", "v1.ValidationRules"),
-    ("apiextensions.v1.JSONSchemaProps", "dependencies", "v1.JSONSchemaDependencies"),
-    ("apiextensions.v1.JSONSchemaProps", "definitions", "v1.JSONSchemaDefinitions"),
-    ("authentication.v1.UserInfo", "extra", "map[string]v1.ExtraValue"),
-    ("authorization.v1.SubjectAccessReviewSpec", "extra", "map[string]v1.ExtraValue"),
-    ("certificates.v1.CertificateSigningRequestSpec", "extra", "map[string]v1.ExtraValue"),
-    ("resource.v1.Device", "attributes", "map[v1.QualifiedName]v1.DeviceAttribute"),
-    ("resource.v1.Device", "capacity", "map[v1.QualifiedName]v1.DeviceCapacity"),
-    ("resource.v1.CapacityRequirements", "requests", "map[v1.QualifiedName]resource.Quantity"),
-    ("autoscaling.v2.ResourceMetricSource", "name", "v1.ResourceName"),
-    ("autoscaling.v2.ContainerResourceMetricSource", "name", "v1.ResourceName"),
-];
-
-fn go_field_type(schema: &Schema, owner: Option<StructId>, field: &Field) -> String {
-    if let Some(owner) = owner {
-        let s = &schema[owner];
-        let is = |name: &str| {
-            name.split_once(s.name.as_str())
-                .is_some_and(|(package, rest)| rest.is_empty() && package.strip_suffix('.') == Some(s.package.as_str()))
-        };
-        if let Some((.., name)) = NAMED_TYPES.iter().find(|(owner, of, _)| *of == field.name && is(owner)) {
-            return (*name).to_owned();
-        }
-    }
-    let package = |id: StructId| schema[id].package.rsplit('.').next().unwrap_or_default().to_owned();
-    let name = match (&field.named, &field.enumeration) {
-        (Some(name), _) if name == "UID" => return "types.UID".into(),
-        (Some(name), _) => Some(name.as_str()),
-        (None, Some(name)) => Some(name.rsplit('.').next().unwrap_or(name)),
-        (None, None) => None,
-    };
-    match (name, owner, &field.ty) {
-        (Some(name), Some(owner), Type::List(_)) => format!("[]{}.{name}", package(owner)),
-        (Some(name), Some(owner), _) => format!("{}.{name}", package(owner)),
-        _ => go_type(schema, &field.ty),
-    }
-}
-
-/// Whether Go decodes a type by a method of it, which tells what it wants itself.
-fn decodes_itself(ty: &Type) -> bool {
-    matches!(ty, Type::IntOrString | Type::Time | Type::MicroTime | Type::Duration)
-}
-
 impl<'a> Decoder<'a> {
     fn dotted(&self, last: Option<&str>) -> String {
         let mut text = String::new();
@@ -204,7 +127,7 @@ impl<'a> Decoder<'a> {
         let raw = match raw {
             Value::Object(raw) => raw,
             Value::Null => return Ok(Value::object()),
-            other => return Err(self.mismatch(&other, go_struct(self.schema, id))),
+            other => return Err(self.mismatch(&other, go_types::of_struct(self.schema, id))),
         };
         let outer = self.owner.replace(id);
         self.depth += 1;
@@ -238,12 +161,12 @@ impl<'a> Decoder<'a> {
             (Type::Struct(id), Value::Object(_)) => self.structure(*id, raw)?,
             (Type::List(_) | Type::Map(_), Value::Array(_) | Value::Object(_)) => {
                 let (schema, owner) = (self.schema, self.owner);
-                let want = || go_field_type(schema, owner, field);
+                let want = || go_types::of_field(schema, owner, field);
                 match (&field.ty, raw) {
                     (Type::List(element), Value::Array(items)) => {
                         self.list(element, items).map_err(|error| match error {
                             // Elements may have a type with a name.
-                            BadField::Type { found, place, want: it } if it == go_type(schema, element) => {
+                            BadField::Type { found, place, want: it } if it == go_types::of(schema, element) => {
                                 let named = want();
                                 let want = named.strip_prefix("[]").unwrap_or(&named).to_owned();
                                 BadField::Type { found, place, want }
@@ -253,7 +176,7 @@ impl<'a> Decoder<'a> {
                     }
                     (Type::Map(element), Value::Object(map)) => {
                         self.map(element, map).map_err(|error| match error {
-                            BadField::Type { found, place, want: it } if it == go_type(schema, element) => {
+                            BadField::Type { found, place, want: it } if it == go_types::of(schema, element) => {
                                 let named = want();
                                 let value = named.strip_prefix("map[").and_then(|t| t.split_once(']'));
                                 let want = value.map_or(it, |(_, value)| value.to_owned());
@@ -269,7 +192,7 @@ impl<'a> Decoder<'a> {
                 Ok(value) => value,
                 // The two forms of a number or text are decoded on their own.
                 Err(BadField::Type { found, place, .. }) if !decodes_itself(&field.ty) => {
-                    let want = go_field_type(self.schema, self.owner, field);
+                    let want = go_types::of_field(self.schema, self.owner, field);
                     return Err(BadField::Type { found, place, want });
                 }
                 Err(other) => return Err(other),
@@ -390,7 +313,7 @@ impl<'a> Decoder<'a> {
                 self.list(&ty, items)?
             }
             (Type::SchemaOrStrings, Value::Array(items)) => self.list(&Type::String, items)?,
-            (ty, other) => return Err(self.mismatch(&other, go_type(self.schema, ty))),
+            (ty, other) => return Err(self.mismatch(&other, go_types::of(self.schema, ty))),
         })
     }
 }

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod empties;
 pub mod encode;
 pub mod field;
+mod go_types;
 pub mod json;
 mod model;
 pub mod names;

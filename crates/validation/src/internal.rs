@@ -274,9 +274,9 @@ fn parse(rest: &mut &str) -> Option<Tree> {
         }
         return Some(Tree::List(items));
     }
-    let end = if rest.starts_with('"') {
+    let end = if let Some(text) = rest.strip_prefix('"') {
         let mut escaped = false;
-        1 + rest[1..].find(|c| {
+        1 + text.find(|c| {
             let done = c == '"' && !escaped;
             escaped = c == '\\' && !escaped;
             done

@@ -417,12 +417,11 @@ impl Rule {
             }
             Rule::OneOf(_) => self.check(place, if place.is_set() { place.value } else { zero }, errors),
             Rule::Always(rule) => rule.check(place, if place.is_set() { place.value } else { zero }, errors),
-            Rule::Immutable => {
-                if place.subject.old.is_some() && place.is_changed() {
-                    let value = if place.is_set() { place.value } else { zero };
-                    errors.invalid_value(place, value.clone(), "field is immutable");
-                }
+            Rule::Immutable if place.subject.old.is_some() && place.is_changed() => {
+                let value = if place.is_set() { place.value } else { zero };
+                errors.invalid_value(place, value.clone(), "field is immutable");
             }
+            Rule::Immutable => {}
             _ if place.is_set() => self.check(place, place.value, errors),
             _ => {}
         }

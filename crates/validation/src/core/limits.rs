@@ -123,8 +123,7 @@ fn scopes(spec: &Place<'_>, errors: &mut Errors) {
         if !SCOPES.contains(&scope) {
             errors.invalid(&place, "unsupported scope");
         }
-        for (resource, _) in spec.entries("hard").filter(|(r, _)| is_counted(r) && !fits(scope, r)) {
-            let _each_is_told = resource;
+        for _resource in spec.entries("hard").filter(|(r, _)| is_counted(r) && !fits(scope, r)) {
             errors.invalid(&place, "unsupported scope applied to resource");
         }
         seen.insert(scope);
@@ -150,10 +149,9 @@ fn selector(spec: &Place<'_>, errors: &mut Errors) {
             let shown = crate::internal::show("core.v1.ScopeSelector", selector.value);
             errors.invalid_shown(&place, shown, "unsupported scope applied to resource");
         }
-        if SCOPES[..4].contains(&scope) || scope == "CrossNamespacePodAffinity" {
-            if operator != "Exists" {
-                errors.invalid_value(&place.child("operator"), operator, EXISTS);
-            }
+        let is_switch = SCOPES[..4].contains(&scope) || scope == "CrossNamespacePodAffinity";
+        if is_switch && operator != "Exists" {
+            errors.invalid_value(&place.child("operator"), operator, EXISTS);
         }
         match operator {
             "In" | "NotIn" if values.is_empty() => {

@@ -11,6 +11,7 @@ pub(crate) mod persistent_volume;
 pub(crate) mod pod;
 pub(crate) mod replication_controller;
 pub(crate) mod service;
+mod service_change;
 pub(crate) mod volume;
 
 use crate::rules::Registry;

@@ -1,6 +1,7 @@
 //! Nodes.
 
 use super::pod;
+use crate::formats::Format;
 use crate::rules::Registry;
 use crate::{Errors, Place, formats, internal};
 use trireme_schema::{Value, names};
@@ -130,7 +131,7 @@ fn config_source(source: &Place<'_>, in_status: bool, errors: &mut Errors) {
             _ => {}
         }
     }
-    let formats: [(&str, fn(&str) -> Vec<String>); 3] = [
+    let formats: [(&str, Format); 3] = [
         ("namespace", names::dns1123_label),
         ("name", names::dns1123_subdomain),
         ("kubeletConfigKey", names::config_map_key),

@@ -130,11 +130,8 @@ fn reclaim_policy(spec: &Place<'_>, inline: bool, errors: &mut Errors) {
     let policy = spec.child("persistentVolumeReclaimPolicy");
     match policy.str() {
         "" => {}
-        text if inline => {
-            if text != "Retain" {
-                errors.forbidden(&policy, "may only be Retain in the context of inline volumes");
-            }
-        }
+        "Retain" if inline => {}
+        _ if inline => errors.forbidden(&policy, "may only be Retain in the context of inline volumes"),
         text if !POLICIES.contains(&text) => errors.not_supported(&policy, text, &POLICIES),
         _ => {}
     }

@@ -126,8 +126,7 @@ fn quobyte(source: &Place<'_>, errors: &mut Errors) {
         let why = "must be a UUID and may not exceed a length of 64 characters";
         errors.required(&source.child("tenant"), why);
     } else {
-        for pair in registry.str().split(',').filter(|p| !is_host_and_port(p)) {
-            let _each_is_told = pair;
+        for _pair in registry.str().split(',').filter(|p| !is_host_and_port(p)) {
             errors.invalid(&registry, PAIRS);
         }
     }
