@@ -42,6 +42,11 @@ fn check(set: &Place<'_>, errors: &mut Errors) {
     if start.value.as_int().is_some_and(|n| n < 0) {
         errors.invalid(&start, "must be greater than or equal to 0");
     }
+    // The limit was not looked at in older days.
+    let limit = spec.child("revisionHistoryLimit");
+    if limit.is_changed() && limit.value.as_int().is_some_and(|n| n < 0) {
+        errors.invalid(&limit, "must be greater than or equal to 0");
+    }
     let service = spec.text("serviceName");
     if !service.is_empty() && spec.subject.is_create() {
         errors.format(&spec.child("serviceName"), service, names::dns1123_label(service));
