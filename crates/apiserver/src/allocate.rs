@@ -172,7 +172,10 @@ pub(crate) fn service(
         if addresses.is_empty() && !asked.is_empty() {
             addresses.push(asked);
         }
-        for (i, text) in addresses.iter().enumerate() {
+        // What the service has stays; that it was changed is told by validation.
+        let had = old.filter(|old| old.str_at(&["spec", "type"]) != "ExternalName");
+        let kept = had.map_or(0, |old| old.list_at(&["spec", "clusterIPs"]).len());
+        for (i, text) in addresses.iter().enumerate().skip(kept) {
             let path = spec.child("clusterIPs").index(i);
             let Ok(address) = text.parse::<IpAddr>() else {
                 return invalid(&[Error::invalid(
@@ -194,8 +197,7 @@ pub(crate) fn service(
             }
         }
         for family in &families {
-            let has =
-                addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()).any(|a| a.is_ipv4() == (*family == "IPv4"));
+            let has = addresses.iter().any(|a| a.parse().map_or(true, |a: IpAddr| a.is_ipv4() == (*family == "IPv4")));
             let Some(range) = ranges.iter().find(|r| r.family() == *family).filter(|_| !has) else { continue };
             // A dry run takes nothing, and shows the range's first address for what it would be.
             let free = if dry_run { Some(range.address(0)) } else { range.free(&taken.addresses) };

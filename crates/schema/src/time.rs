@@ -36,10 +36,24 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
             return Err(bad(want, rest));
         }
     }
-    text.parse::<Timestamp>().map_err(|_| match text.get(19..) {
-        Some(rest) if !rest.ends_with('Z') && !rest.contains(['+', '-']) => bad("Z07:00", rest),
-        _ => format!("parsing time {text:?}: value out of range"),
-    })
+    let number = |from: usize| text.get(from..from + 2).and_then(|t| t.parse::<u8>().ok()).unwrap_or_default();
+    // Go tells the first number that is too large where it reads it, and a day that its month does not have at last.
+    let beyond = [("month", 5, 1, 12), ("hour", 11, 0, 23), ("minute", 14, 0, 59), ("second", 17, 0, 59)];
+    if let Some((what, ..)) = beyond.iter().find(|(_, at, least, most)| !(*least..=*most).contains(&number(*at))) {
+        return Err(format!("parsing time {text:?}: {what} out of range"));
+    }
+    let rest = text.get(19..).unwrap_or_default();
+    let digits = rest.strip_prefix(['.', ',']).map_or(0, |r| r.bytes().take_while(u8::is_ascii_digit).count());
+    let zone = if digits > 0 { &rest[digits + 1..] } else { rest };
+    let extra = match zone.as_bytes() {
+        [b'Z', ..] => &zone[1..],
+        [b'+' | b'-', a, b, b':', c, d, ..] if [a, b, c, d].iter().all(|x| x.is_ascii_digit()) => &zone[6..],
+        _ => return Err(bad("Z07:00", zone)),
+    };
+    if !extra.is_empty() {
+        return Err(format!("parsing time {text:?}: extra text: {extra:?}"));
+    }
+    text.parse::<Timestamp>().map_err(|_| format!("parsing time {text:?}: day out of range"))
 }
 
 /// Reads a time that must tell microseconds, in upstream's words for what is wrong.
@@ -199,7 +213,18 @@ mod tests {
             parse("abc").unwrap_err(),
             "parsing time \"abc\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"abc\" as \"2006\""
         );
-        assert!(parse("2024-13-02T03:04:05Z").is_err());
+        for (text, why) in [
+            ("2024-13-02T03:04:05Z", "month out of range"),
+            ("2023-02-29T03:04:05Z", "day out of range"),
+            ("2024-12-02T24:04:05Z", "hour out of range"),
+            ("2024-12-02T03:04:05.5Zxx", "extra text: \"xx\""),
+            ("2024-12-02T03:04:05+01:00x", "extra text: \"x\""),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), format!("parsing time {text:?}: {why}"));
+        }
+        assert!(parse("2024-12-02T03:04:05+1").unwrap_err().ends_with("cannot parse \"+1\" as \"Z07:00\""));
+        assert!(parse_micros("2024-12-02T03:04:05.5Z").unwrap_err().ends_with("cannot parse \".5Z\" as \".000000\""));
+        assert!(parse_micros("2024-12-02T03:04:05.500000Z").is_ok());
         assert!(parse("").is_err());
     }
 
