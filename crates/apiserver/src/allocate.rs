@@ -173,7 +173,9 @@ pub(crate) fn service(
             addresses.push(asked);
         }
         // What the service has stays; that it was changed is told by validation.
-        let had = old.filter(|old| old.str_at(&["spec", "type"]) != "ExternalName");
+        let had = old.filter(|old| {
+            old.str_at(&["spec", "type"]) != "ExternalName" && old.str_at(&["spec", "clusterIP"]) != "None"
+        });
         let kept = had.map_or(0, |old| old.list_at(&["spec", "clusterIPs"]).len());
         for (i, text) in addresses.iter().enumerate().skip(kept) {
             let path = spec.child("clusterIPs").index(i);

@@ -1,7 +1,7 @@
 //! What may change of a pod: little, and each part through its own door.
 
 use super::{affinity, annotations};
-use crate::{Errors, Place};
+use crate::{Errors, Place, diff, internal};
 use trireme_schema::{Map, Quantity, Value};
 
 const FIXED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -107,7 +107,8 @@ fn rest(spec: &Place<'_>, old: &Value, errors: &mut Errors) {
         }
     }
     if new != *old {
-        errors.forbidden(spec, FIXED);
+        let pretty = |spec: &Value| internal::tree("core.v1.PodSpec", spec).pretty();
+        errors.forbidden(spec, format!("{FIXED}\n{}", diff::unified(&pretty(old), &pretty(&new))));
     }
 }
 
