@@ -387,8 +387,7 @@ impl ApiServer {
             self.check_place(target, &mut new)?;
             managed::written(&kind, Some(&old), &mut new, &options.field_manager);
             let is_definition = custom::strategy::is_definition(target);
-            let empty =
-                if is_definition { Vec::new() } else { empties::forget(served.schema(), served.id, &mut new) };
+            let empty = if is_definition { Vec::new() } else { empties::forget(served.schema(), served.id, &mut new) };
             before_update(&old, &mut new);
             let mut attributes = Attributes::new(self, target, Operation::Update).dry_run(options.dry_run);
             strategy::prepare_update(target, &old, &mut new);
