@@ -226,6 +226,14 @@ async fn kubernetes_service(server: &ApiServer) -> Result<(), Status> {
     service.set_at(&["spec", "ports"], vec![Value::Object(port)]);
     create(server, "", "services", "default", service).await?;
 
+    if config.advertise_address.is_loopback() {
+        // No endpoint may have such an address: from a pod it would lead to the pod.
+        tracing::warn!(
+            address = %config.advertise_address,
+            "the service default/kubernetes leads nowhere: nobody else reaches this address; name another with --advertise-address"
+        );
+        return Ok(());
+    }
     let here = config.advertise_address.to_string();
     let port = || {
         let mut port = Map::from_iter([("name", "https"), ("protocol", "TCP")]);
