@@ -58,7 +58,7 @@ refused "a content type that nobody reads" 415 'unsupported|not support|media ty
 refused "a patch of no kind" 415 'unsupported|not support|media type' PATCH $maps/warned -H "$json" -d '{}'
 refused "an answer that nobody writes" 406 '[Aa]cceptable' GET $maps -H 'Accept: text/html'
 refused "a JSON patch that does not apply" 422 . PATCH $maps/warned -H 'Content-Type: application/json-patch+json' -d '[{"op":"remove","path":"/data/none"}]'
-refused "a path that is none" 404 'could not find the requested resource' GET /apis/none.example/v1/things
+says "a path that is none" '404 page not found' api GET /apis/none.example/v1/things
 refused "an object that is not there" 404 'not found' GET $maps/none
 refused "a method that the resource has not" 405 'not allow' DELETE /api/v1/namespaces/requests/pods/x/log
 refused "a selector that is none" 400 . GET "$maps?labelSelector=a%3D%3D%3Db"
