@@ -57,12 +57,13 @@ fn ranges_of_services_can_become_dual_stack_and_nothing_else() {
 fn reasons_of_conditions_are_words() {
     let status = |reason: &str| {
         format!(
-            r#"{{"metadata":{{"name":"r"}},"spec":{{"cidrs":["10.1.0.0/24"]}},"status":{{"conditions":[{{"type":"Ready",
-            "status":"True","lastTransitionTime":"2026-01-01T00:00:00Z","message":"","reason":"{reason}"}}]}}}}"#
+            r#"{{"metadata":{{"name":"r","namespace":"n"}},"spec":{{"minAvailable":1}},"status":{{"conditions":[{{
+            "type":"DisruptionAllowed","status":"True","lastTransitionTime":"2026-01-01T00:00:00Z","message":"",
+            "reason":"{reason}"}}]}}}}"#
         )
     };
     for (reason, count) in [("Fine", 0), ("a_b,c:d", 0), ("a:", 1), ("1a", 1), ("", 1), ("a b", 1)] {
-        let told = wrong("networking.v1.ServiceCIDR", "status", Some(&status("Old")), &status(reason));
+        let told = wrong("policy.v1.PodDisruptionBudget", "status", Some(&status("Old")), &status(reason));
         assert_eq!(told.len(), count, "{reason}: {told:?}");
     }
 }

@@ -1,15 +1,12 @@
 //! Addresses of services, and the ranges that they come from.
 
 use crate::rules::Registry;
-use crate::{Errors, Place, conditions, formats, internal};
+use crate::{Errors, Place, formats, internal};
 use trireme_schema::{Value, names};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.on_type("networking.v1.IPAddressSpec", address);
     registry.on_type("networking.v1.ServiceCIDRSpec", ranges);
-    registry.on_kind("networking.v1.ServiceCIDR", "status", |range, errors| {
-        conditions::check(&range.child("status"), errors);
-    });
 }
 
 fn address(spec: &Place<'_>, errors: &mut Errors) {
