@@ -2,12 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Words that cannot be identifiers.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
+/// Names that no variable or function can have.
+pub(crate) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",
@@ -27,6 +23,13 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// Words of the language itself: no identifiers either.
+const KEYWORDS: [&str; 4] = ["true", "false", "null", "in"];
+
+fn is_taken(word: &str) -> bool {
+    KEYWORDS.contains(&word) || RESERVED.contains(&word)
+}
+
 const ESCAPES: [(&str, &str); 4] = [("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__")];
 
 /// The identifier of a property, or none if it can have no identifier.
@@ -34,7 +37,7 @@ pub fn escape(name: &str) -> Option<Cow<'_, str>> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    if RESERVED.contains(&name) {
+    if is_taken(name) {
         return Some(Cow::Owned(format!("__{name}__")));
     }
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-/".contains(&b)) {
@@ -81,7 +84,7 @@ pub fn unescape(identifier: &str) -> Option<Cow<'_, str>> {
         name.push_str(&rest[..start]);
         match ESCAPES.iter().find(|(_, by)| by[2..by.len() - 2] == *word) {
             Some((plain, _)) => name.push_str(plain),
-            None if RESERVED.contains(&word) && identifier.len() == length + 4 => name.push_str(word),
+            None if is_taken(word) && identifier.len() == length + 4 => name.push_str(word),
             None => return None,
         }
         rest = &after[length + 2..];

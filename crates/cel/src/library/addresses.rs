@@ -32,15 +32,11 @@ impl Opaque for Address {
     }
 
     fn equals(&self, other: &dyn Opaque) -> bool {
-        other.as_any().downcast_ref() == Some(self)
+        (other as &dyn Any).downcast_ref() == Some(self)
     }
 
     fn size(&self) -> Option<u64> {
         Some(if self.0.is_ipv4() { 4 } else { 16 })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 
@@ -50,15 +46,11 @@ impl Opaque for Prefix {
     }
 
     fn equals(&self, other: &dyn Opaque) -> bool {
-        other.as_any().downcast_ref() == Some(self)
+        (other as &dyn Any).downcast_ref() == Some(self)
     }
 
     fn size(&self) -> Option<u64> {
         Some(u64::from(self.bits).div_ceil(8))
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 

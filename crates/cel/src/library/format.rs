@@ -28,11 +28,7 @@ impl Opaque for &'static Format {
     }
 
     fn equals(&self, other: &dyn Opaque) -> bool {
-        other.as_any().downcast_ref::<Self>().is_some_and(|other| other.name == self.name)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
+        (other as &dyn Any).downcast_ref::<Self>().is_some_and(|other| other.name == self.name)
     }
 }
 

@@ -4,28 +4,8 @@ use super::ast::{Element, Entry, Expr, Field, Message, Node};
 use super::lexer::{Kind, Token};
 use super::literal;
 use super::parser::{Parse, Parser, Stop, Tree};
+use crate::names::RESERVED;
 use crate::value::Value;
-
-/// Names that no variable or function can have.
-const RESERVED: [&str; 17] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 impl Parser<'_> {
     pub(super) fn primary(&mut self) -> Parse<Tree> {

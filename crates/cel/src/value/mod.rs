@@ -98,9 +98,6 @@ pub trait Opaque: fmt::Debug + Send + Sync + Any {
     fn size(&self) -> Option<u64> {
         None
     }
-
-    /// Itself, to be cast.
-    fn as_any(&self) -> &dyn Any;
 }
 
 impl<'a> Value<'a> {
@@ -137,7 +134,7 @@ impl<'a> Value<'a> {
     /// The opaque value, if it is one of this type.
     pub fn as_opaque<T: 'static>(&self) -> Option<&T> {
         match self {
-            Value::Opaque(value) => value.as_any().downcast_ref(),
+            Value::Opaque(value) => (&**value as &dyn Any).downcast_ref(),
             _ => None,
         }
     }
