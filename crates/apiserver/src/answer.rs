@@ -9,6 +9,8 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use trireme_schema::{GroupVersion, Status, builtin, decode, json, proto, yaml};
 
 /// A body: whole or streamed.
@@ -24,6 +26,36 @@ pub fn streamed(pieces: BoxStream<'static, Bytes>) -> Body {
     BodyExt::boxed(StreamBody::new(
         pieces.map(|b| Ok::<_, Infallible>(Frame::data(b))).into_stream().boxed().into_sync(),
     ))
+}
+
+/// A body that keeps something until it has been sent, or nobody wants it any more.
+pub fn keeping<T: Send + Sync + Unpin + 'static>(body: Body, kept: T) -> Body {
+    BodyExt::boxed(Keeping { body, _kept: kept })
+}
+
+struct Keeping<T> {
+    body: Body,
+    _kept: T,
+}
+
+impl<T: Unpin> hyper::body::Body for Keeping<T> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Makes a stream shareable for bodies that must be `Sync`.

@@ -17,14 +17,11 @@ use bytes::Bytes;
 use event::Draft;
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
-use hyper::body::Frame;
 use policy::{Asked, Level};
 use std::net::IpAddr;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use trireme_schema::{Value, json};
 
 /// What the server is told of auditing. Without a policy nothing is noted.
@@ -170,7 +167,7 @@ impl Trail {
         }
         if lasts && response.status().is_success() {
             self.tell(Stage::ResponseStarted);
-            return response.map(|body| Followed { body, _trail: self }.boxed());
+            return response.map(|body| answer::keeping(body, self));
         }
         let failed = !response.status().is_success();
         if !failed && !self.wants_response() {
@@ -200,28 +197,6 @@ impl Drop for Trail {
             self.done = true;
             self.tell(Stage::ResponseComplete);
         }
-    }
-}
-
-/// A body whose end is the request's.
-struct Followed {
-    body: Body,
-    _trail: Trail,
-}
-
-impl hyper::body::Body for Followed {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
     }
 }
 

@@ -16,14 +16,10 @@ use crate::server::ApiServer;
 use crate::user::User;
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Response, header};
-use http_body_util::BodyExt;
-use hyper::body::Frame;
 use metrics::Counters;
 use schema::Schema;
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use trireme_fairness::{Control, Level, Permit, Refused, Spec};
 
@@ -134,7 +130,7 @@ impl Pass {
         if !list {
             return response;
         }
-        response.map(|body| Held { body, _pass: self }.boxed())
+        response.map(|body| answer::keeping(body, self))
     }
 }
 
@@ -142,32 +138,6 @@ impl Drop for Pass {
     fn drop(&mut self) {
         debug_assert!(self.permit.seats() > 0);
         self.counters.ran(self.seats, self.since.elapsed());
-    }
-}
-
-/// A body that holds its request's seats.
-struct Held {
-    body: Body,
-    _pass: Pass,
-}
-
-impl hyper::body::Body for Held {
-    type Data = bytes::Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        self.body.size_hint()
     }
 }
 

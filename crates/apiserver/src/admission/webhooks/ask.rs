@@ -1,11 +1,11 @@
 //! One question to one webhook.
 
 use super::conditions::Meets;
-use super::known::Compiled;
-use super::{Attributes, Operation, operation, request};
+use super::{Attributes, Concerned, Operation, operation, request};
 use crate::body::{self, FieldValidation};
 use crate::catalogue::Served;
 use crate::convert;
+use crate::reviews::user_value;
 use std::sync::Arc;
 use trireme_schema::{LabelSelector, Map, Status, Value, json};
 use trireme_webhooks::admission::{Asked, FailurePolicy, Phase, Verdict};
@@ -14,7 +14,7 @@ use trireme_webhooks::admission::{Asked, FailurePolicy, Phase, Verdict};
 pub(super) struct Question<'a> {
     pub attributes: &'a Attributes<'a>,
     pub phase: Phase,
-    pub compiled: &'a Compiled,
+    pub concerned: &'a Concerned,
     /// Null when it is deleted.
     pub object: &'a Value,
     pub old: Option<&'a Value>,
@@ -37,14 +37,14 @@ impl Question<'_> {
     /// # Errors
     /// The webhook refuses, or does not answer and must.
     pub async fn ask(&self) -> Result<Outcome, Status> {
-        let hook = &self.compiled.hook;
-        let Some(wanted) = request::wanted_as(self.attributes, hook) else { return Ok(Outcome::NotAsked) };
+        let Concerned { compiled, wanted } = self.concerned;
+        let hook = &compiled.hook;
         if !self.selected()? {
             return Ok(Outcome::NotAsked);
         }
-        let object = request::shown(self.attributes, &wanted, self.object);
-        let old = request::shown(self.attributes, &wanted, self.old.unwrap_or(&Value::Null));
-        match self.compiled.conditions.meets(self.attributes, hook, &object, &old) {
+        let object = request::shown(self.attributes, wanted, self.object);
+        let old = request::shown(self.attributes, wanted, self.old.unwrap_or(&Value::Null));
+        match compiled.conditions.meets(self.attributes, hook, &object, &old) {
             Meets::Yes => {}
             Meets::No => return Ok(Outcome::NotAsked),
             Meets::Unknown(why) => {
@@ -56,7 +56,7 @@ impl Question<'_> {
         if self.attributes.dry_run && hook.side_effects {
             return Err(Status::bad_request(format!("admission webhook {:?} does not support dry run", hook.name)));
         }
-        let verdict = match self.call(&wanted, &object, &old).await {
+        let verdict = match self.call(wanted, &object, &old).await {
             Ok(verdict) => verdict,
             Err(why) => {
                 let why = format!("failed calling webhook {:?}: {why}", hook.name);
@@ -74,7 +74,7 @@ impl Question<'_> {
             return Err(refusal);
         }
         match verdict.patch {
-            Some(patch) if !self.object.is_null() => self.patched(&wanted, object, &patch).map(Outcome::Changed),
+            Some(patch) if !self.object.is_null() => self.patched(wanted, object, &patch).map(Outcome::Changed),
             _ => Ok(Outcome::Unchanged),
         }
     }
@@ -87,7 +87,7 @@ impl Question<'_> {
     }
 
     async fn call(&self, wanted: &Arc<Served>, object: &Value, old: &Value) -> Result<Verdict, String> {
-        let (hook, target) = (&self.compiled.hook, self.attributes.target);
+        let (hook, target) = (&self.concerned.compiled.hook, self.attributes.target);
         let endpoint = hook.endpoint.as_ref().map_err(ToString::to_string)?;
         let reviews = hook.reviews.ok_or("it accepts no version of AdmissionReview that this server knows")?;
         let uid = uuid::Uuid::new_v4().to_string();
@@ -104,7 +104,7 @@ impl Question<'_> {
             name: &self.name(),
             namespace,
             operation: operation(self.attributes.operation),
-            user: request::user(&target.user),
+            user: user_value(&target.user),
             object,
             old,
             dry_run: self.attributes.dry_run,
@@ -118,7 +118,7 @@ impl Question<'_> {
 
     /// Whether the labels of namespace and object (the new one or the old) are those that the webhook wants.
     fn selected(&self) -> Result<bool, Status> {
-        let hook = &self.compiled.hook;
+        let hook = &self.concerned.compiled.hook;
         let (namespaces, objects) = match (&hook.namespaces, &hook.objects) {
             (Ok(namespaces), Ok(objects)) => (namespaces, objects),
             (Err(error), _) | (_, Err(error)) => return Err(Status::internal(error)),

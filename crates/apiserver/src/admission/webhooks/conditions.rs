@@ -2,6 +2,7 @@
 
 use super::request;
 use crate::admission::Attributes;
+use crate::reviews::user_value;
 use trireme_cel::{Budget, CompileError, Env, Program, Type, Value as Cel};
 use trireme_schema::{Map, Value};
 use trireme_webhooks::admission::{FailurePolicy, Hook};
@@ -87,7 +88,7 @@ fn about(attributes: &Attributes<'_>) -> Value {
     about.insert("name", target.name.as_str());
     about.insert("namespace", target.namespace.as_str());
     about.insert("operation", super::operation(attributes.operation));
-    about.insert("userInfo", request::user(&target.user));
+    about.insert("userInfo", user_value(&target.user));
     about.insert("dryRun", attributes.dry_run);
     Value::Object(about)
 }

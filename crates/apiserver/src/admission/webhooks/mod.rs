@@ -8,6 +8,7 @@ mod request;
 pub(crate) use known::{Known, ServiceAddresses};
 
 use super::{Attributes, Operation};
+use crate::catalogue::Served;
 use ask::{Outcome, Question};
 use known::Compiled;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use trireme_webhooks::admission::Phase;
 /// The mutating webhooks that a request concerns.
 pub(super) struct Mutating {
     /// Each with the object as it left it, if it wants to see what others change after that.
-    hooks: Vec<(Arc<Compiled>, Option<Value>)>,
+    hooks: Vec<(Concerned, Option<Value>)>,
     asked: bool,
 }
 
@@ -43,11 +44,11 @@ impl Mutating {
     ) -> Result<bool, Status> {
         let again = std::mem::replace(&mut self.asked, true);
         let mut changed = false;
-        for (compiled, left) in &mut self.hooks {
+        for (concerned, left) in &mut self.hooks {
             if again && left.as_ref().is_none_or(|left| left == object) {
                 continue;
             }
-            let question = Question { attributes, phase: Phase::Mutating, compiled, object, old };
+            let question = Question { attributes, phase: Phase::Mutating, concerned, object, old };
             match question.ask().await? {
                 Outcome::NotAsked => continue,
                 Outcome::Unchanged => {}
@@ -56,7 +57,7 @@ impl Mutating {
                     *object = new;
                 }
             }
-            if compiled.hook.again {
+            if concerned.compiled.hook.again {
                 *left = Some(object.clone());
             }
         }
@@ -70,20 +71,31 @@ impl Mutating {
 /// A refusal; of several, that of the first in order.
 pub(super) async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
     let hooks = concerned(attributes, Phase::Validating);
-    let questions = hooks.iter().map(|compiled| {
-        let question = Question { attributes, phase: Phase::Validating, compiled, object, old };
+    let questions = hooks.iter().map(|concerned| {
+        let question = Question { attributes, phase: Phase::Validating, concerned, object, old };
         async move { question.ask().await }
     });
     futures::future::join_all(questions).await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
 }
 
-fn concerned(attributes: &Attributes<'_>, phase: Phase) -> Vec<Arc<Compiled>> {
+/// A webhook that wants to see a request.
+struct Concerned {
+    compiled: Arc<Compiled>,
+    /// The version of the request's resource in which it wants to see it.
+    wanted: Arc<Served>,
+}
+
+fn concerned(attributes: &Attributes<'_>, phase: Phase) -> Vec<Concerned> {
     let server = attributes.server;
     let all = server.webhooks.of(server, phase);
     if all.is_empty() || exempt(attributes) {
         return Vec::new();
     }
-    all.into_iter().filter(|compiled| request::wanted_as(attributes, &compiled.hook).is_some()).collect()
+    let wants = |compiled: Arc<Compiled>| {
+        let wanted = request::wanted_as(attributes, &compiled.hook)?;
+        Some(Concerned { compiled, wanted })
+    };
+    all.into_iter().filter_map(wants).collect()
 }
 
 /// Webhooks cannot keep anybody from mending webhooks and policies.

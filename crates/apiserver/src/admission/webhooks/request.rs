@@ -4,9 +4,8 @@ use super::{Attributes, operation};
 use crate::catalogue::Served;
 use crate::convert;
 use crate::scaling;
-use crate::user::User;
 use std::sync::Arc;
-use trireme_schema::{Map, Value, json};
+use trireme_schema::{Value, json};
 use trireme_webhooks::admission::{Hook, Named};
 
 /// A resource and subresource.
@@ -53,17 +52,4 @@ pub(super) fn kind<'a>(attributes: &Attributes<'_>, served: &'a Served) -> &'a s
     let subresource = &attributes.target.subresource;
     let of = served.resource.subresources.iter().find(|s| s.name == *subresource);
     of.map_or(served.kind(), |s| s.kind.as_str())
-}
-
-/// `userInfo`.
-pub(super) fn user(user: &User) -> Value {
-    let mut info = Map::from_iter([("username", user.name.as_str())]);
-    if !user.uid.is_empty() {
-        info.insert("uid", user.uid.as_str());
-    }
-    info.insert("groups", user.groups.iter().map(String::as_str).collect::<Vec<_>>());
-    if !user.extra.is_empty() {
-        info.insert("extra", Map::from_iter(user.extra.iter().map(|(k, v)| (k.as_str(), v.clone()))));
-    }
-    Value::Object(info)
 }
