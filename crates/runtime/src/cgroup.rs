@@ -1,8 +1,9 @@
 //! Control groups, version 1 and 2: limits, members, numbers.
 
-use crate::shim::Limits;
+use crate::shim::{Limits, sys};
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// How control groups are mounted here.
@@ -153,15 +154,18 @@ impl Cgroups {
         }
     }
 
-    /// Puts a process into a group.
+    /// The way into a group, for processes that are yet to be made.
     ///
     /// # Errors
-    /// When the kernel refuses.
-    pub fn add(&self, group: &str, pid: i32) -> io::Result<()> {
-        for (_, dir) in self.dirs(group) {
-            write(&dir.join("cgroup.procs"), pid.to_string())?;
-        }
-        Ok(())
+    /// When there is no such group.
+    pub fn entrance(&self, group: &str) -> io::Result<Entrance> {
+        let dirs = self.dirs(group);
+        let file = if self.is_unified() { "cgroup.procs" } else { "tasks" };
+        let birthplace = match &dirs[..] {
+            [(_, dir)] if self.is_unified() => Some(fs::File::open(dir)?.into()),
+            _ => None,
+        };
+        Ok(Entrance { birthplace, files: dirs.into_iter().map(|(_, dir)| dir.join(file)).collect() })
     }
 
     /// Sets limits; what is absent stays as it is.
@@ -263,6 +267,55 @@ impl Cgroups {
     }
 }
 
+/// The way into a group. Moving another process makes the kernel wait until no processor can still be looking at where it
+/// was, for some ten milliseconds; a process that moves itself, thread by thread, or is born in the group does not wait.
+#[derive(Debug)]
+pub struct Entrance {
+    birthplace: Option<OwnedFd>,
+    files: Vec<PathBuf>,
+}
+
+/// What [`Entrance::fork`] comes back as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Birth {
+    /// In the parent: the child's id.
+    Parent(i32),
+    /// In the child, in the group.
+    Inside,
+    /// In the child, which is to [`Entrance::join`] the group.
+    Outside,
+}
+
+impl Entrance {
+    /// Forks, into the group where the kernel can do that. The process must have one thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn fork(&self, flags: i32) -> io::Result<Birth> {
+        if let Some(dir) = &self.birthplace {
+            match sys::fork_into(flags, dir.as_fd()) {
+                Ok(0) => return Ok(Birth::Inside),
+                Ok(pid) => return Ok(Birth::Parent(pid)),
+                // An older kernel, or a seccomp filter that does not know the call.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::E2BIG)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(match sys::fork(flags)? {
+            0 => Birth::Outside,
+            pid => Birth::Parent(pid),
+        })
+    }
+
+    /// Puts the calling process, which has one thread, into the group.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn join(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|file| write(file, "0"))
+    }
+}
+
 fn make(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
@@ -291,4 +344,47 @@ fn remove(dir: &Path) {
     }
     // It is in the way of nobody when it stays; the next removal of a parent tries again.
     let _ = fs::remove_dir(dir);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The trees of this machine: what is mounted, and a tree of version 2 beside trees of version 1.
+    fn trees() -> Vec<Cgroups> {
+        let beside = PathBuf::from("/sys/fs/cgroup/unified");
+        let split = Cgroups::detect();
+        let unified = beside.join("cgroup.procs").exists().then_some(Cgroups(Layout::Unified(beside)));
+        [Some(split), unified].into_iter().flatten().collect()
+    }
+
+    #[test]
+    fn a_child_is_in_the_group_from_its_start() {
+        for groups in trees() {
+            let name = format!("trireme-test-{}", std::process::id());
+            if groups.create(&name).is_err() {
+                eprintln!("skipped: control groups cannot be made here");
+                return;
+            }
+            let entrance = groups.entrance(&name).unwrap();
+            // The child does nothing but join and wait, for this process has threads.
+            let birth = entrance.fork(0).unwrap();
+            let Birth::Parent(child) = birth else {
+                if birth == Birth::Outside && entrance.join().is_err() {
+                    sys::exit_now(1);
+                }
+                let _ = rustix::event::poll(&mut [], None);
+                sys::exit_now(0);
+            };
+            let started = std::time::Instant::now();
+            while groups.members(&name) != [child] && started.elapsed() < std::time::Duration::from_secs(10) {
+                std::thread::yield_now();
+            }
+            let members = groups.members(&name);
+            sys::kill(child, libc::SIGKILL).unwrap();
+            sys::wait_for(child).unwrap();
+            groups.remove(&name);
+            assert_eq!(members, [child], "{groups:?}");
+        }
+    }
 }

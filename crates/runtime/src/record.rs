@@ -4,7 +4,7 @@ use crate::shim::Exit;
 use crate::users::User;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use trireme_cri::{ContainerConfig, PodSandboxConfig};
@@ -65,13 +65,12 @@ mod message {
     }
 }
 
-/// Writes a record, whole or not at all.
+/// Writes a record, whole or not at all. It survives this process; a crash of the machine ends the containers, too, so
+/// nobody waits for the disk.
 pub(crate) fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_vec(record).map_err(io::Error::other)?;
     let temporary = path.with_extension("tmp");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
+    fs::write(&temporary, text)?;
     fs::rename(&temporary, path)
 }
 

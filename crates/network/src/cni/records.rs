@@ -1,7 +1,7 @@
 //! Attachments on disk: one file each, written whole or not at all.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -53,20 +53,14 @@ impl Records {
         Ok(records)
     }
 
-    /// Writes a record: after this returns it survives a crash.
+    /// Writes a record, whole or not at all. It survives this process; a crash of the machine takes the links with it, so
+    /// nobody waits for the disk.
     pub(super) fn save<T: Serialize>(&self, sandbox: &str, record: &T) -> Result<()> {
         let path = self.path(sandbox);
         let new = path.with_extension("json.new");
         let bytes = serde_json::to_vec(record)
             .map_err(|error| Error::Corrupt { path: path.clone(), reason: error.to_string() })?;
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&new)?;
-            file.write_all(&bytes)?;
-            file.sync_data()?;
-            fs::rename(&new, &path)?;
-            sync_folder(&self.folder)
-        };
-        write().map_err(failed("write", &path))
+        fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path)).map_err(failed("write", &path))
     }
 
     /// Removes a record; one that is gone already is fine.
@@ -77,10 +71,6 @@ impl Records {
             _ => Ok(()),
         }
     }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_data()
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -107,9 +107,10 @@ impl Runtime {
     }
 }
 
-/// Ends a shim whose sandbox was not finished when Trireme was killed: nobody knows of it. A damaged record stays.
+/// Ends a shim whose sandbox was not finished when Trireme was killed: nobody knows of it. A damaged record stays; one
+/// without content is what a crash of the machine leaves of a record that had not reached the disk.
 async fn abandon(dir: &Path) {
-    if dir.join("record.json").exists() {
+    if fs::metadata(dir.join("record.json")).is_ok_and(|m| m.len() > 0) {
         return;
     }
     if let Ok(mut link) = Link::open(dir).await {

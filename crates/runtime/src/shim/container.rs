@@ -52,15 +52,11 @@ impl Shim {
         if let Some(namespace) = joined {
             sys::setns(namespace.as_fd(), libc::CLONE_NEWPID).map_err(text)?;
         }
-        let cgroup = spec.cgroup.clone();
-        let cgroups = self.cgroups.clone();
-        let child = spec.clone();
-        let started = spawn(
-            flags,
-            ends.child,
-            move |streams| process::enter_container(&child, streams),
-            |pid| cgroups.add(&cgroup, pid),
-        );
+        let started = self
+            .cgroups
+            .entrance(&spec.cgroup)
+            .map_err(text)
+            .and_then(|group| spawn(flags, ends.child, &group, |streams| process::enter_container(&spec, streams)));
         if joined.is_some() {
             let own = fs::File::open("/proc/self/ns/pid").map_err(text)?;
             sys::setns(own.as_fd(), libc::CLONE_NEWPID).map_err(text)?;
@@ -127,15 +123,11 @@ impl Shim {
                 [(namespace("cgroup")?.into(), libc::CLONE_NEWCGROUP), (namespace("mnt")?.into(), libc::CLONE_NEWNS)];
             let pid_ns = namespace("pid")?;
             let privileged = container.spec.privileged;
-            let (cgroups, cgroup) = (self.cgroups.clone(), container.spec.cgroup.clone());
+            let group = self.cgroups.entrance(&container.spec.cgroup).map_err(text)?;
             let Ends { child, output, input } = ends;
-            let pid = spawn_inside(
-                child,
-                &namespaces,
-                &pid_ns.into(),
-                move |streams| process::enter_exec(&process, privileged, streams),
-                |pid| cgroups.add(&cgroup, pid),
-            )?;
+            let pid = spawn_inside(child, &namespaces, &pid_ns.into(), &group, |streams| {
+                process::enter_exec(&process, privileged, streams)
+            })?;
             Ok((pid, output, input))
         })();
         match outcome {

@@ -4,7 +4,6 @@ use super::serve::{Shim, now};
 use super::spec::{Exit, Reply};
 use super::sys;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 impl Shim {
@@ -49,12 +48,11 @@ impl Shim {
     }
 }
 
-/// Writes an exit where Trireme finds it, even if it does not run now.
+/// Writes an exit where Trireme finds it, even if it does not run now. Nobody waits for the disk: see `record::write`.
 fn keep(dir: &Path, id: &str, exit: &Exit) {
     let Ok(text) = serde_json::to_vec(exit) else { return };
     let temporary = dir.join(format!("{id}.exit.tmp"));
-    let written = fs::File::create(&temporary).and_then(|mut f| f.write_all(&text).and_then(|()| f.sync_all()));
-    if written.is_ok() {
+    if fs::write(&temporary, text).is_ok() {
         let _ = fs::rename(&temporary, dir.join(format!("{id}.exit")));
     }
 }

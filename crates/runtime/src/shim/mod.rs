@@ -14,7 +14,7 @@ mod process;
 mod serve;
 mod spawn;
 mod spec;
-mod sys;
+pub(crate) mod sys;
 
 pub use serve::run;
 pub use spec::{ContainerSpec, Exit, FilterStep, Limits, MountSpec, ProcessSpec, Reply, Request, SandboxSpec};

@@ -3,6 +3,7 @@
 use super::process::{self, Streams};
 use super::spec::ProcessSpec;
 use super::sys;
+use crate::cgroup::{Birth, Entrance};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs;
@@ -37,38 +38,24 @@ impl Ends {
     }
 }
 
-/// Forks; the child waits until `place` has put it into its group, then runs `enter`, which returns only if it fails.
+/// Forks into a control group; the child runs `enter`, which returns only if it fails.
 pub(super) fn spawn(
     flags: i32,
     streams: Streams,
+    group: &Entrance,
     enter: impl FnOnce(Streams) -> Result<(), String>,
-    place: impl FnOnce(i32) -> io::Result<()>,
 ) -> Result<i32, String> {
-    let text = |e: Errno| e.to_string();
-    let (go_read, go_write) = pipe_with(PipeFlags::CLOEXEC).map_err(text)?;
-    let (error_read, error_write) = pipe_with(PipeFlags::CLOEXEC).map_err(text)?;
-    let pid = sys::fork(flags).map_err(|e| e.to_string())?;
-    if pid == 0 {
-        drop((go_write, error_read));
-        let mut byte = [0_u8; 1];
-        let why = match rustix::io::read(&go_read, &mut byte) {
-            Ok(1) => enter(streams).err().unwrap_or_default(),
-            _ => "the shim went away".to_owned(),
-        };
+    let (error_read, error_write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| e.to_string())?;
+    let birth = group.fork(flags).map_err(|e| e.to_string())?;
+    let Birth::Parent(pid) = birth else {
+        drop(error_read);
+        let why = arrive(birth, group).and_then(|()| enter(streams)).err().unwrap_or_default();
         let _ = rustix::io::write(&error_write, why.as_bytes());
         sys::exit_now(127);
-    }
-    drop((go_read, error_write, streams));
-    let placed = place(pid);
-    if placed.is_ok() {
-        let _ = rustix::io::write(&go_write, b"x");
-    }
-    drop(go_write);
+    };
+    drop((error_write, streams));
     let mut why = String::new();
     let _ = fs::File::from(error_read).read_to_string(&mut why);
-    if let Err(error) = placed {
-        why = error.to_string();
-    }
     if why.is_empty() {
         return Ok(pid);
     }
@@ -82,16 +69,15 @@ pub(super) fn spawn_inside(
     streams: Streams,
     others: &[(OwnedFd, libc::c_int)],
     pids: &OwnedFd,
+    group: &Entrance,
     enter: impl FnOnce(Streams) -> Result<(), String>,
-    place: impl FnOnce(i32) -> io::Result<()>,
 ) -> Result<i32, String> {
     let text = |e: Errno| e.to_string();
     let (pid_read, pid_write) = pipe_with(PipeFlags::CLOEXEC).map_err(text)?;
     let (error_read, error_write) = pipe_with(PipeFlags::CLOEXEC).map_err(text)?;
-    let (go_read, go_write) = pipe_with(PipeFlags::CLOEXEC).map_err(text)?;
     let first = sys::fork(0).map_err(|e| e.to_string())?;
     if first == 0 {
-        drop((pid_read, error_read, go_write));
+        drop((pid_read, error_read));
         let fail = |why: String| -> ! {
             let _ = rustix::io::write(&error_write, why.as_bytes());
             sys::exit_now(126);
@@ -99,12 +85,15 @@ pub(super) fn spawn_inside(
         if let Err(error) = sys::setns(pids.as_fd(), libc::CLONE_NEWPID) {
             fail(format!("enter the process namespace: {error}"));
         }
-        match sys::fork(0) {
+        match group.fork(0) {
             Err(error) => fail(error.to_string()),
-            Ok(0) => {
-                let mut byte = [0_u8; 1];
-                if !matches!(rustix::io::read(&go_read, &mut byte), Ok(1)) {
-                    fail("the shim went away".to_owned());
+            Ok(Birth::Parent(second)) => {
+                let _ = rustix::io::write(&pid_write, &second.to_le_bytes());
+                sys::exit_now(0);
+            }
+            Ok(child) => {
+                if let Err(why) = arrive(child, group) {
+                    fail(why);
                 }
                 for (namespace, kind) in others {
                     if let Err(error) = sys::setns(namespace.as_fd(), *kind) {
@@ -116,32 +105,24 @@ pub(super) fn spawn_inside(
                     Ok(()) => sys::exit_now(126),
                 }
             }
-            Ok(second) => {
-                let _ = rustix::io::write(&pid_write, &second.to_le_bytes());
-                sys::exit_now(0);
-            }
         }
     }
-    drop((pid_write, error_write, go_read, streams));
+    drop((pid_write, error_write, streams));
     let mut bytes = [0_u8; 4];
     let got = fs::File::from(pid_read).read_exact(&mut bytes);
     let _ = sys::wait_for(first);
     let mut why = String::new();
-    let pid = i32::from_le_bytes(bytes);
-    let mut placed = Ok(());
-    if got.is_ok() {
-        placed = place(pid);
-        if placed.is_ok() {
-            let _ = rustix::io::write(&go_write, b"x");
-        }
-    }
-    drop(go_write);
     let _ = fs::File::from(error_read).read_to_string(&mut why);
-    if let Err(error) = placed {
-        why = error.to_string();
-    }
     if !why.is_empty() || got.is_err() {
         return Err(if why.is_empty() { "cannot enter the container".into() } else { why });
     }
-    Ok(pid)
+    Ok(i32::from_le_bytes(bytes))
+}
+
+/// Joins the group, unless the process was born there.
+fn arrive(birth: Birth, group: &Entrance) -> Result<(), String> {
+    match birth {
+        Birth::Outside => group.join().map_err(|e| e.to_string()),
+        Birth::Inside | Birth::Parent(_) => Ok(()),
+    }
 }
