@@ -19,6 +19,7 @@ pub fn answer(server: &ApiServer, info: &RequestInfo, query: &Query) -> Option<R
         "/metrics" => {
             let mut text = server.metrics.text();
             server.flow.metrics(&mut text);
+            server.policies.metrics(&mut text);
             if let Some(audit) = &server.audit {
                 audit.metrics(&mut text);
             }

@@ -1,6 +1,6 @@
 //! The server: its state, and the way of a request through it.
 
-use crate::admission::{self, Admission, ServiceAddresses, Webhooks};
+use crate::admission::{self, Admission, Policies, ServiceAddresses, Webhooks};
 use crate::allocate::Range;
 use crate::answer::{self, Body};
 use crate::audit::{self, Audit, Origin};
@@ -22,7 +22,7 @@ use crate::user::User;
 use bytes::Bytes;
 use http::{Request, Response, header};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use trireme_schema::Status;
 use trireme_store::Store;
@@ -65,6 +65,8 @@ const EVENT_LIFE: u64 = 3600;
 
 /// The API server.
 pub struct ApiServer {
+    /// For what outlives a call and must not hold the server.
+    pub(crate) itself: Weak<Self>,
     pub(crate) store: Store,
     pub(crate) catalogue: Catalogue,
     pub(crate) config: Config,
@@ -77,6 +79,7 @@ pub struct ApiServer {
     pub(crate) turns: tokio::sync::Mutex<()>,
     pub(crate) retries: Retries,
     pub(crate) webhooks: Webhooks,
+    pub(crate) policies: Policies,
     pub(crate) metrics: Metrics,
     pub(crate) kubelets: Kubelets,
     pub(crate) documents: discovery::Documents,
@@ -95,7 +98,9 @@ impl ApiServer {
         let audit = Audit::open(&config.audit).map_err(StartError::Audit)?;
         let node_pods = authz::NodePods::new(&catalogue, &store);
         let webhooks = Webhooks::new(Arc::new(ServiceAddresses(store.clone())));
-        let server = Arc::new(Self {
+        let policies = Policies::new(&store);
+        let server = Arc::new_cyclic(|itself| Self {
+            itself: itself.clone(),
             store,
             catalogue,
             authenticator,
@@ -106,6 +111,7 @@ impl ApiServer {
             turns: tokio::sync::Mutex::new(()),
             retries: Retries::default(),
             webhooks,
+            policies,
             metrics: Metrics::default(),
             kubelets,
             documents: discovery::Documents::default(),

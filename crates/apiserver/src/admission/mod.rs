@@ -1,5 +1,6 @@
 //! Admission: plugins that change or refuse a write before it is stored, in the order of the table in [`plugins`].
 
+mod authorizer;
 mod certificates;
 mod escalation;
 mod events;
@@ -12,8 +13,10 @@ mod options;
 mod owners;
 mod plugins;
 mod pod_security;
+mod policies;
 mod priority;
 mod quota;
+mod request;
 mod runtime_class;
 mod service_account;
 mod services;
@@ -25,6 +28,7 @@ mod webhooks;
 pub(crate) use node_restriction::check_token;
 pub use options::{Admission, Options};
 pub(crate) use plugins::known as known_plugins;
+pub(crate) use policies::Known as Policies;
 pub(crate) use webhooks::{Known as Webhooks, ServiceAddresses};
 
 use crate::registry::Target;
@@ -32,7 +36,6 @@ use crate::server::ApiServer;
 use trireme_schema::{Status, Value};
 use trireme_store::Txn;
 use trireme_webhooks::admission::Phase;
-use webhooks::Mutating;
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,21 +115,42 @@ impl<'a> Attributes<'a> {
         let served = &self.target.served;
         Status::forbidden(served.group(), served.plural(), self.name(object), why)
     }
+
+    /// A refusal that names an object without a name as well as it can.
+    fn forbidden_by_policy(&self, object: &Value, why: &str) -> Status {
+        let served = &self.target.served;
+        let names = [self.name(object), object.str_at(&["metadata", "generateName"]), "Unknown"];
+        let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+        Status::forbidden(served.group(), served.plural(), name, why)
+    }
 }
 
-/// What changes an object: plugins in upstream's order, then webhooks. When a webhook changed it, the plugins look at it
-/// again, and those webhooks that want to see what was changed after them.
+/// What changes an object: plugins in upstream's order, then policies, then webhooks. When one of the last two changed it,
+/// the plugins look at it again, and those policies and webhooks that want to see what was changed after them.
 ///
 /// # Errors
 /// The first refusal.
 pub async fn mutate(attributes: &mut Attributes<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     plugins(attributes, object, old)?;
-    let mut webhooks = Mutating::of(attributes);
-    if webhooks.ask(attributes, object, old).await? {
+    let mut policies = policies::Mutating::default();
+    let changed = mutate_by_policies(&mut policies, attributes, object, old).await?;
+    let mut webhooks = webhooks::Mutating::of(attributes);
+    if webhooks.ask(attributes, object, old).await? || changed {
         plugins(attributes, object, old)?;
+        mutate_by_policies(&mut policies, attributes, object, old).await?;
         webhooks.ask(attributes, object, old).await?;
     }
     Ok(())
+}
+
+async fn mutate_by_policies(
+    policies: &mut policies::Mutating,
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<bool, Status> {
+    let runs = attributes.server.admission.plugins.iter().any(|p| p.policies == Some(Phase::Mutating));
+    if runs { policies.ask(attributes, object, old).await } else { Ok(false) }
 }
 
 fn plugins(attributes: &Attributes<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
@@ -149,6 +173,9 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&
         if let Some(validate) = plugin.validate {
             validate(attributes, object, old)?;
         }
+        if plugin.policies == Some(Phase::Validating) {
+            policies::validate(attributes, object, old).await?;
+        }
         if plugin.webhooks == Some(Phase::Validating) {
             webhooks::validate(attributes, object, old).await?;
         }
@@ -161,6 +188,6 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&
 /// # Errors
 /// The first refusal.
 pub async fn delete(attributes: &Attributes<'_>, old: &Value) -> Result<(), Status> {
-    Mutating::of(attributes).ask(attributes, &mut Value::Null, Some(old)).await?;
+    webhooks::Mutating::of(attributes).ask(attributes, &mut Value::Null, Some(old)).await?;
     validate(attributes, &Value::Null, Some(old)).await
 }

@@ -20,24 +20,30 @@ pub(crate) struct Plugin {
     pub(super) default: bool,
     pub(super) mutate: Option<Mutate>,
     pub(super) validate: Option<Validate>,
+    /// It asks policies of this phase.
+    pub(super) policies: Option<Phase>,
     /// It asks webhooks of this phase.
     pub(super) webhooks: Option<Phase>,
 }
 
 const fn plugin(name: &'static str, mutate: Option<Mutate>, validate: Option<Validate>) -> Plugin {
-    Plugin { name, default: true, mutate, validate, webhooks: None }
+    Plugin { name, default: true, mutate, validate, policies: None, webhooks: None }
 }
 
 const fn option(name: &'static str, mutate: Option<Mutate>, validate: Option<Validate>) -> Plugin {
-    Plugin { name, default: false, mutate, validate, webhooks: None }
+    Plugin { default: false, ..plugin(name, mutate, validate) }
 }
 
 const fn webhooks(name: &'static str, phase: Phase) -> Plugin {
-    Plugin { name, default: true, mutate: None, validate: None, webhooks: Some(phase) }
+    Plugin { webhooks: Some(phase), ..plugin(name, None, None) }
+}
+
+const fn policies(name: &'static str, phase: Phase) -> Plugin {
+    Plugin { policies: Some(phase), ..plugin(name, None, None) }
 }
 
 /// All plugins. Those that are upstream's defaults run, and NodeRestriction, as every distribution has it.
-pub(super) static PLUGINS: [Plugin; 27] = [
+pub(super) static PLUGINS: [Plugin; 29] = [
     plugin("NamespaceLifecycle", Some(namespace::lifecycle), Some(namespace::protect)),
     plugin("LimitRanger", Some(limit_ranger::defaults), Some(limit_ranger::bounds)),
     plugin("ServiceAccount", Some(service_account::fill_in), Some(service_account::check)),
@@ -61,15 +67,16 @@ pub(super) static PLUGINS: [Plugin; 27] = [
     plugin("CertificateSubjectRestriction", None, Some(certificates::subject)),
     plugin("DefaultIngressClass", Some(storage::default_ingress_class), None),
     plugin("PodTopologyLabels", Some(topology::labels), None),
+    policies("MutatingAdmissionPolicy", Phase::Mutating),
     webhooks("MutatingAdmissionWebhook", Phase::Mutating),
+    policies("ValidatingAdmissionPolicy", Phase::Validating),
     webhooks("ValidatingAdmissionWebhook", Phase::Validating),
     option("DenyServiceExternalIPs", None, Some(services::external_ips)),
     plugin("ResourceQuota", None, Some(quota::check)),
 ];
 
 /// Upstream's plugins that are elsewhere in this server, or of which there is nothing to turn on.
-pub(super) const ELSEWHERE: [&str; 3] =
-    ["MutatingAdmissionPolicy", "NodeDeclaredFeatureValidator", "ValidatingAdmissionPolicy"];
+pub(super) const ELSEWHERE: [&str; 1] = ["NodeDeclaredFeatureValidator"];
 
 /// The names of all plugins.
 pub(crate) fn known() -> impl Iterator<Item = &'static str> {

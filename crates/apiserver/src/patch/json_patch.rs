@@ -41,7 +41,6 @@ pub(crate) fn apply(patch: &Value, tree: Value, ignores: bool) -> Result<Value, 
             operations.len()
         )));
     }
-    let (mut tree, mut copied) = (tree, 0);
     for operation in operations {
         if !operation.is_null() && operation.as_object().is_none() {
             return Err(Status::bad_request(format!(
@@ -60,28 +59,54 @@ pub(crate) fn apply(patch: &Value, tree: Value, ignores: bool) -> Result<Value, 
             }
         }
     }
-    for operation in operations {
-        step(operation, &mut tree, &mut copied).map_err(|why| {
-            // Upstream does not tell its clients why; its log does.
-            tracing::debug!(why, "a JSON patch does not apply");
-            let mut status =
-                Status::failure(422, "Invalid", "the server rejected our request due to an error in our request");
-            status.details = Some(Box::default());
-            status
-        })?;
+    run(patch, tree).map_err(|why| {
+        // Upstream does not tell its clients why; its log does.
+        tracing::debug!(%why, "a JSON patch does not apply");
+        let mut status =
+            Status::failure(422, "Invalid", "the server rejected our request due to an error in our request");
+        status.details = Some(Box::default());
+        status
+    })
+}
+
+/// Why a patch does not apply, in the words of upstream's library.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// What a `test` expects is not so.
+    #[error("{0}")]
+    Test(String),
+    /// An operation cannot be done.
+    #[error("{0}")]
+    Step(String),
+}
+
+impl From<String> for Broken {
+    fn from(why: String) -> Self {
+        Broken::Step(why)
+    }
+}
+
+/// Applies operations of which only the form is known to be good.
+///
+/// # Errors
+/// The first that does not apply.
+pub(crate) fn run(operations: &Value, mut tree: Value) -> Result<Value, Broken> {
+    let mut copied = 0;
+    for operation in operations.as_array().unwrap_or_default() {
+        step(operation, &mut tree, &mut copied)?;
     }
     Ok(tree)
 }
 
-fn step(operation: &Value, tree: &mut Value, copied: &mut usize) -> Result<(), String> {
+fn step(operation: &Value, tree: &mut Value, copied: &mut usize) -> Result<(), Broken> {
     let op = operation.str_at(&["op"]);
-    let path = operation.get("path").and_then(Value::as_str).ok_or("operation has no path")?;
+    let path = operation.get("path").and_then(Value::as_str).ok_or_else(|| "operation has no path".to_owned())?;
     // What is not given is null.
     let value = || operation.get("value").cloned().unwrap_or_default();
     let from = || operation.get("from").and_then(Value::as_str).ok_or_else(|| format!("{op} operation has no from"));
     match op {
-        "add" => add(tree, path, value()),
-        "remove" => remove(tree, path).map(drop),
+        "add" => Ok(add(tree, path, value())?),
+        "remove" => Ok(remove(tree, path).map(drop)?),
         "replace" => {
             let new = value();
             // In an object upstream's library takes a new key too.
@@ -93,30 +118,32 @@ fn step(operation: &Value, tree: &mut Value, copied: &mut usize) -> Result<(), S
         }
         "move" => {
             let taken = remove(tree, from()?)?;
-            add(tree, path, taken)
+            Ok(add(tree, path, taken)?)
         }
         "copy" => {
             let found = find(tree, from()?).cloned().unwrap_or_default();
             *copied += json::to_vec(&found).len();
             if *copied > MOST_COPIED {
-                return Err(format!("copies add {copied} bytes, exceeding the limit {MOST_COPIED}"));
+                return Err(format!("copies add {copied} bytes, exceeding the limit {MOST_COPIED}").into());
             }
-            add(tree, path, found)
+            Ok(add(tree, path, found)?)
         }
         "test" => {
             let want = operation.get("value").cloned().unwrap_or_default();
             match find(tree, path) {
                 Some(found) if same(found, &want) => Ok(()),
                 None if want.is_null() => Ok(()),
-                _ => Err(format!("testing value {path} failed")),
+                _ => Err(Broken::Test(format!("testing value {path} failed: test failed"))),
             }
         }
-        other => Err(format!("unexpected kind: {other}")),
+        other => Err(format!("Unexpected kind: {other}").into()),
     }
 }
 
+/// There is nothing on the way to a path.
 fn missing(op: &str, path: &str) -> String {
-    format!("{op} operation does not apply: doc is missing key: {path}")
+    let path = if op == "replace" { path.to_owned() } else { format!("\"{path}\"") };
+    format!("{op} operation does not apply: doc is missing path: {path}: missing value")
 }
 
 /// Numbers are equal when they are the same number, whatever their form.
@@ -185,7 +212,9 @@ fn add(tree: &mut Value, path: &str, value: Value) -> Result<(), String> {
         Value::Array(items) if last == "-" => items.push(value),
         Value::Array(items) => {
             let i = position(last, items.len() + 1).ok_or_else(|| {
-                format!("add operation does not apply: doc is missing path: {path:?}: invalid array index")
+                format!(
+                    "error in add for path: '{path}': Unable to access invalid index: {last}: invalid index referenced"
+                )
             })?;
             items.insert(i, value);
         }
@@ -197,12 +226,17 @@ fn add(tree: &mut Value, path: &str, value: Value) -> Result<(), String> {
 fn remove(tree: &mut Value, path: &str) -> Result<Value, String> {
     let tokens = tokens(path)?;
     let Some((last, way)) = tokens.split_last() else { return Err(missing("remove", path)) };
-    let gone = match follow(tree, way) {
-        Some(Value::Object(map)) => map.remove(last),
-        Some(Value::Array(items)) => position(last, items.len()).map(|i| items.remove(i)),
-        _ => None,
+    let (gone, why) = match follow(tree, way) {
+        Some(Value::Object(map)) => {
+            (map.remove(last), format!("Unable to remove nonexistent key: {last}: missing value"))
+        }
+        Some(Value::Array(items)) => {
+            let gone = position(last, items.len()).map(|i| items.remove(i));
+            (gone, format!("Unable to access invalid index: {last}: invalid index referenced"))
+        }
+        _ => return Err(missing("remove", path)),
     };
-    gone.ok_or_else(|| missing("remove", path))
+    gone.ok_or_else(|| format!("error in remove for path: '{path}': {why}"))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ fn shared(spec: &Place<'_>, errors: &mut Errors) -> Scope {
     let mut scope = Scope::of_requests(with_params);
     matching::conditions(spec, &scope, errors);
     if !spec.list("variables").is_empty() {
-        scope.add_variables();
+        scope = scope.with_variables();
     }
     for variable in spec.items("variables") {
         self::variable(&variable, &mut scope, errors);
@@ -89,7 +89,7 @@ fn variable(variable: &Place<'_>, scope: &mut Scope, errors: &mut Errors) {
     }
     let text = expression.str();
     let compiled = expressions::check(&expression, text, text, scope, &[Wanted::Anything], errors);
-    scope.declare(name.str(), compiled);
+    scope.declare(name.str(), compiled.as_ref());
 }
 
 fn validating(root: &Place<'_>, errors: &mut Errors) {
@@ -101,7 +101,9 @@ fn validating(root: &Place<'_>, errors: &mut Errors) {
         }
         return;
     }
-    spec.items("validations").for_each(|v| validation(&v, &scope, errors));
+    let words = Scope::of_messages(spec.has("paramKind"));
+    let words = if spec.list("variables").is_empty() { words } else { words.with_variables_of(&scope) };
+    spec.items("validations").for_each(|v| validation(&v, &scope, &words, errors));
     if spec.list("auditAnnotations").len() > MOST_ANNOTATIONS {
         let why = format!("must not have more than {MOST_ANNOTATIONS} auditAnnotations");
         errors.invalid(&spec.child("auditAnnotations"), why);
@@ -115,7 +117,7 @@ fn validating(root: &Place<'_>, errors: &mut Errors) {
     }
 }
 
-fn validation(validation: &Place<'_>, scope: &Scope, errors: &mut Errors) {
+fn validation(validation: &Place<'_>, scope: &Scope, scope_of_words: &Scope, errors: &mut Errors) {
     let (expression, words, message) =
         (validation.child("expression"), validation.child("messageExpression"), validation.child("message"));
     let text = expression.str().trim();
@@ -128,14 +130,14 @@ fn validation(validation: &Place<'_>, scope: &Scope, errors: &mut Errors) {
         ("", _) => {}
         (_, "") => errors.invalid(&words, "must be non-empty if specified"),
         (whole, _) => {
-            expressions::check(&words, whole, whole, scope, &[Wanted::String], errors);
+            expressions::check(&words, whole, whole, scope_of_words, &[Wanted::String], errors);
         }
     }
     let trimmed = message.str().trim();
     if !message.str().is_empty() && trimmed.is_empty() {
         errors.invalid(&message, "message must be non-empty if specified");
     } else if trimmed.contains('\n') {
-        errors.invalid(&message, "message must not contain line breaks");
+        errors.invalid(&message, "must not contain line breaks");
     } else if text.contains('\n') && trimmed.is_empty() {
         errors.required(&message, "message must be specified if expression contains line breaks");
     }

@@ -1,13 +1,14 @@
 //! One question to one webhook.
 
-use super::conditions::Meets;
-use super::{Attributes, Concerned, Operation, operation, request};
+use super::{Attributes, Concerned, request};
+use crate::admission::authorizer;
 use crate::body::{self, FieldValidation};
 use crate::catalogue::Served;
 use crate::convert;
 use crate::reviews::user_value;
 use std::sync::Arc;
-use trireme_schema::{LabelSelector, Map, Status, Value, json};
+use trireme_policies::{Meets, Subject};
+use trireme_schema::{Status, Value, json};
 use trireme_webhooks::admission::{Asked, FailurePolicy, Phase, Verdict};
 
 /// What is asked of whom.
@@ -44,10 +45,10 @@ impl Question<'_> {
         }
         let object = request::shown(self.attributes, wanted, self.object);
         let old = request::shown(self.attributes, wanted, self.old.unwrap_or(&Value::Null));
-        match compiled.conditions.meets(self.attributes, hook, &object, &old) {
-            Meets::Yes => {}
-            Meets::No => return Ok(Outcome::NotAsked),
-            Meets::Unknown(why) => {
+        match (self.meets(wanted, &object, &old), hook.failure_policy) {
+            (Meets::Yes, _) => {}
+            (Meets::No, _) | (Meets::Unknown(_), FailurePolicy::Ignore) => return Ok(Outcome::NotAsked),
+            (Meets::Unknown(why), FailurePolicy::Fail) => {
                 let target = self.attributes.target;
                 let served = &target.served;
                 return Err(Status::forbidden(served.group(), served.plural(), &self.name(), &why));
@@ -79,6 +80,26 @@ impl Question<'_> {
         }
     }
 
+    /// Whether the request meets the webhook's conditions.
+    fn meets(&self, wanted: &Served, object: &Value, old: &Value) -> Meets {
+        let conditions = &self.concerned.compiled.conditions;
+        if conditions.is_empty() {
+            return Meets::Yes;
+        }
+        let name = self.name();
+        let about = request::about(self.attributes, wanted, &self.attributes.target.served, &name);
+        let nothing = &Value::Null;
+        conditions.meets(&Subject {
+            object,
+            old,
+            request: &about,
+            asked: &about,
+            namespace: nothing,
+            params: nothing,
+            asks: &authorizer::asks(self.attributes, &name),
+        })
+    }
+
     fn name(&self) -> String {
         match self.attributes.target.name.as_str() {
             "" => self.object.str_at(&["metadata", "name"]).to_owned(),
@@ -92,23 +113,19 @@ impl Question<'_> {
         let reviews = hook.reviews.ok_or("it accepts no version of AdmissionReview that this server knows")?;
         let uid = uuid::Uuid::new_v4().to_string();
         let subresource = &target.subresource;
-        let namespace = match target.served.plural() {
-            "namespaces" if target.served.group().is_empty() => &target.name,
-            _ => &target.namespace,
-        };
         let asked = Asked {
             uid: &uid,
             kind: request::kind(self.attributes, wanted),
             named: request::named(wanted, subresource),
             original: (request::kind(self.attributes, &target.served), request::named(&target.served, subresource)),
             name: &self.name(),
-            namespace,
-            operation: operation(self.attributes.operation),
+            namespace: request::namespace(self.attributes),
+            operation: request::operation(self.attributes.operation),
             user: user_value(&target.user),
             object,
             old,
             dry_run: self.attributes.dry_run,
-            options: options(self.attributes),
+            options: request::options(self.attributes),
         };
         let body = asked.review(reviews).into();
         let answer = self.attributes.server.webhooks.caller.post(endpoint, body, hook.timeout).await;
@@ -123,26 +140,8 @@ impl Question<'_> {
             (Ok(namespaces), Ok(objects)) => (namespaces, objects),
             (Err(error), _) | (_, Err(error)) => return Err(Status::internal(error)),
         };
-        let labelled = |o: &Value| !o.is_null() && objects.matches(o.at(&["metadata", "labels"]));
-        let object_fits = objects.is_empty() || labelled(self.object) || self.old.is_some_and(labelled);
-        Ok(object_fits && self.namespace_fits(namespaces)?)
-    }
-
-    fn namespace_fits(&self, selector: &LabelSelector) -> Result<bool, Status> {
-        let target = self.attributes.target;
-        if selector.is_empty() {
-            return Ok(true);
-        }
-        if target.served.group().is_empty() && target.served.plural() == "namespaces" {
-            let of = if self.object.is_null() { self.old.unwrap_or(&Value::Null) } else { self.object };
-            return Ok(selector.matches(of.at(&["metadata", "labels"])));
-        }
-        if !target.served.resource.namespaced {
-            return Ok(true);
-        }
-        let namespace = self.attributes.server.read("", "namespaces", "", &target.namespace);
-        let namespace = namespace.ok_or_else(|| Status::not_found("", "namespaces", &target.namespace))?;
-        Ok(selector.matches(namespace.at(&["metadata", "labels"])))
+        let fits = request::object_fits(objects, self.object, self.old);
+        Ok(fits && request::namespace_fits(self.attributes, namespaces, self.object, self.old)?)
     }
 
     /// The object after the webhook's patch of what it was shown.
@@ -163,19 +162,4 @@ impl Question<'_> {
         let object = served.read(&convert::between(wanted, served, &patched));
         Ok(object)
     }
-}
-
-/// The options of the operation, as a review shows them.
-fn options(attributes: &Attributes<'_>) -> Value {
-    let kind = match attributes.operation {
-        Operation::Create => "CreateOptions",
-        Operation::Update => "UpdateOptions",
-        Operation::Delete => "DeleteOptions",
-        Operation::Connect => return Value::Null,
-    };
-    let mut options = Map::from_iter([("kind", kind), ("apiVersion", "meta.k8s.io/v1")]);
-    if attributes.dry_run {
-        options.insert("dryRun", vec!["All"]);
-    }
-    Value::Object(options)
 }

@@ -1,11 +1,11 @@
 //! The webhooks that are configured, read once for each version of a configuration.
 
-use super::conditions::Conditions;
 use crate::server::ApiServer;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use trireme_policies::Conditions;
 use trireme_schema::json;
 use trireme_store::Store;
 use trireme_webhooks::admission::{Hook, Phase};
@@ -57,7 +57,12 @@ impl Known {
                 Some((_, hooks)) => hooks.clone(),
                 None => {
                     let configuration = json::parse(&record.value).unwrap_or_default();
-                    let compile = |hook: Hook| Arc::new(Compiled { conditions: Conditions::of(&hook), hook });
+                    let compile = |hook: Hook| {
+                        Arc::new(Compiled {
+                            conditions: Conditions::of_webhook(hook.conditions.iter().map(|c| c.expression.as_str())),
+                            hook,
+                        })
+                    };
                     let hooks: Arc<[_]> = Hook::all(&configuration).into_iter().map(compile).collect();
                     read.insert(record.key.clone(), (record.mod_revision, hooks.clone()));
                     hooks

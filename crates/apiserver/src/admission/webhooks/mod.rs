@@ -1,19 +1,17 @@
 //! Webhooks among the plugins: which of them a request concerns, in which order they are asked, and what comes of it.
 
 mod ask;
-mod conditions;
 mod known;
-mod request;
 
 pub(crate) use known::{Known, ServiceAddresses};
 
-use super::{Attributes, Operation};
+use super::{Attributes, request};
 use crate::catalogue::Served;
 use ask::{Outcome, Question};
 use known::Compiled;
 use std::sync::Arc;
 use trireme_schema::{Status, Value};
-use trireme_webhooks::admission::Phase;
+use trireme_webhooks::admission::{Hook, Phase};
 
 /// The mutating webhooks that a request concerns.
 pub(super) struct Mutating {
@@ -92,7 +90,7 @@ fn concerned(attributes: &Attributes<'_>, phase: Phase) -> Vec<Concerned> {
         return Vec::new();
     }
     let wants = |compiled: Arc<Compiled>| {
-        let wanted = request::wanted_as(attributes, &compiled.hook)?;
+        let wanted = wanted_as(attributes, &compiled.hook)?;
         Some(Concerned { compiled, wanted })
     };
     all.into_iter().filter_map(wants).collect()
@@ -104,12 +102,17 @@ fn exempt(attributes: &Attributes<'_>) -> bool {
     served.group() == "admissionregistration.k8s.io"
 }
 
-/// As reviews name it.
-fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
+/// The version of the request's resource in which a webhook wants to see it: that of the request if it has a rule for
+/// it, else (`matchPolicy: Equivalent`) another version of the same objects.
+fn wanted_as(attributes: &Attributes<'_>, hook: &Hook) -> Option<Arc<Served>> {
+    let target = attributes.target;
+    let operation = request::operation(attributes.operation);
+    let wants = |served: &Served| hook.wants(operation, &request::named(served, &target.subresource));
+    if wants(&target.served) {
+        return Some(target.served.clone());
     }
+    if !hook.equivalent {
+        return None;
+    }
+    request::equivalents(attributes).into_iter().find(|served| wants(served))
 }
