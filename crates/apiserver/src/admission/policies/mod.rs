@@ -91,24 +91,31 @@ fn public(namespace: &Value) -> Value {
     Value::Object(seen)
 }
 
-/// An object in the version in which a policy sees it; shown once for each version.
+/// The objects of a request in one version.
+struct Shown {
+    /// The new one; null when it is deleted.
+    object: Value,
+    /// The old one; null when there is none.
+    old: Value,
+}
+
+/// The objects of a request in the versions in which policies see them, each shown once.
 #[derive(Default)]
-struct Versions(Vec<(Arc<Served>, Arc<(Value, Value)>)>);
+struct Versions(Vec<(Arc<Served>, Arc<Shown>)>);
 
 impl Versions {
-    /// The new object and the old one.
     fn of(
         &mut self,
         attributes: &Attributes<'_>,
         wanted: &Arc<Served>,
         object: &Value,
         old: Option<&Value>,
-    ) -> Arc<(Value, Value)> {
+    ) -> Arc<Shown> {
         if let Some((_, shown)) = self.0.iter().find(|(served, _)| Arc::ptr_eq(served, wanted)) {
             return shown.clone();
         }
         let show = |object: &Value| request::shown(attributes, wanted, object);
-        let shown = Arc::new((show(object), old.map(show).unwrap_or_default()));
+        let shown = Arc::new(Shown { object: show(object), old: old.map(show).unwrap_or_default() });
         self.0.push((wanted.clone(), shown.clone()));
         shown
     }

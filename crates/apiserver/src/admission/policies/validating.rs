@@ -28,7 +28,8 @@ pub(in crate::admission) async fn validate(
     if policies.is_empty() || exempt(attributes) {
         return Ok(());
     }
-    let mut request = Request { attributes, object, old, seen: None, refusals: Vec::new() };
+    let mut request =
+        Request { attributes, object, old, seen: None, versions: Versions::default(), refusals: Vec::new() };
     for bound in policies.iter() {
         request.ask(bound).await?;
     }
@@ -44,6 +45,7 @@ struct Request<'a> {
     old: Option<&'a Value>,
     /// Looked up when the first policy concerns the request.
     seen: Option<Arc<Seen>>,
+    versions: Versions,
     refusals: Vec<Refusal>,
 }
 
@@ -71,7 +73,6 @@ impl Request<'_> {
                 return Ok(());
             }
         };
-        let mut versions = Versions::default();
         let mut notes = BTreeMap::new();
         for binding in &bound.bindings {
             let matches = binding.matching.as_ref().map(|m| m.matches(self.attributes, self.object, self.old));
@@ -81,7 +82,7 @@ impl Request<'_> {
                 Err(why) => Err(why),
             };
             match params {
-                Ok(params) => self.judge(bound, binding, &wanted, &params, &mut versions, &mut notes)?,
+                Ok(params) => self.judge(bound, binding, &wanted, &params, &mut notes)?,
                 Err(why) => self.misconfigured(bound, Some(binding), &why),
             }
         }
@@ -115,7 +116,6 @@ impl Request<'_> {
         binding: &Binding,
         wanted: &Arc<Served>,
         params: &[Value],
-        versions: &mut Versions,
         notes: &mut BTreeMap<String, Vec<String>>,
     ) -> Result<(), Status> {
         let seen = match &self.seen {
@@ -126,11 +126,11 @@ impl Request<'_> {
             return Ok(());
         }
         let (request, asked) = seen.requests(self.attributes, wanted);
-        let shown = versions.of(self.attributes, wanted, self.object, self.old);
+        let shown = self.versions.of(self.attributes, wanted, self.object, self.old);
         for params in params {
             let subject = Subject {
-                object: &shown.0,
-                old: &shown.1,
+                object: &shown.object,
+                old: &shown.old,
                 request: &request,
                 asked: &asked,
                 namespace: &seen.namespace,
