@@ -11,7 +11,7 @@ use crate::{
     disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, ephemeral_volume, garbage_collector, job,
     legacy_tokens, namespace, node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set,
     replication_controller, resource_quota, root_ca, service_account, service_account_tokens, service_cidr,
-    stateful_set, taint_eviction, ttl_after_finished, volume_binder,
+    stateful_set, taint_eviction, ttl_after_finished, validating_policy_status, volume_binder,
 };
 
 /// Starts one controller.
@@ -65,6 +65,7 @@ const ALL: &[(&str, Start)] = table! {
     node_lifecycle::NodeLifecycle,
     taint_eviction::TaintEviction,
     node_ipam::NodeIpam,
+    validating_policy_status::ValidatingPolicyStatus,
 };
 
 /// The running controllers.

@@ -14,6 +14,7 @@
 //! - Volumes: `volume_binder`, `pv_protection`, `pvc_protection`, `ephemeral_volume`.
 //! - Identity: `service_account`, `service_account_tokens`, `root_ca`, `certificates`, `bootstrap_tokens`, `legacy_tokens`,
 //!   `cluster_role_aggregation`.
+//! - Admission: `validating_policy_status`.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -84,6 +85,7 @@ mod stateful_set;
 mod taint_eviction;
 mod taints;
 mod ttl_after_finished;
+mod validating_policy_status;
 mod view;
 mod volume_binder;
 
