@@ -8,7 +8,7 @@ use crate::catalogue::Served;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use trireme_policies::{Decision, Evaluation, FailurePolicy, Subject, Told, Validating, Verdict};
-use trireme_schema::{Cause, Map, Status, Value, json};
+use trireme_schema::{Cause, Status, Value, json};
 
 /// What is noted of an annotation, in bytes.
 const LONGEST_ANNOTATION: usize = 10 << 10;
@@ -214,16 +214,17 @@ impl Request<'_> {
     }
 }
 
-/// What the audit log tells of a rule that did not hold.
+/// What the audit log tells of a rule that did not hold, in the order of upstream's struct.
 fn failure(bound: &Bound<Validating>, binding: &Binding, index: usize, message: &str) -> String {
-    let actions: Vec<Value> = binding.actions.iter().map(|action| Value::from(action.name())).collect();
-    let mut failure = Map::new();
-    failure.insert("message", message);
-    failure.insert("policy", bound.policy.name.as_str());
-    failure.insert("binding", binding.name.as_str());
-    failure.insert("expressionIndex", i64::try_from(index).unwrap_or(i64::MAX));
-    failure.insert("validationActions", Value::Array(actions));
-    json::to_string(&Value::Array(vec![Value::Object(failure)]))
+    let text = |text: &str| json::to_string(&Value::from(text));
+    let actions: Vec<String> = binding.actions.iter().map(|action| text(action.name())).collect();
+    format!(
+        "[{{\"message\":{},\"policy\":{},\"binding\":{},\"expressionIndex\":{index},\"validationActions\":[{}]}}]",
+        text(message),
+        text(&bound.policy.name),
+        text(&binding.name),
+        actions.join(",")
+    )
 }
 
 impl Refusal {
