@@ -1,89 +1,95 @@
-use std::collections::{BTreeMap, HashMap};
-
-use trireme_client::Key;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::resources::BadQuantity;
-use crate::{HostPort, PodInfo, Resources, view};
+use crate::{HostPort, Labels, PodInfo, Resources, Taint, view};
 
-/// What scheduling keeps of a node, with what is used of it.
-#[derive(Clone, Debug, Default)]
-pub struct NodeInfo {
-    /// Name.
-    pub name: Box<str>,
+/// What a node says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSpec {
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Taints.
     pub taints: Vec<Taint>,
     /// Whether the node takes no new pods.
     pub unschedulable: bool,
     /// What pods may use.
     pub allocatable: Resources,
-    /// What the node's pods use.
-    pub requested: Resources,
-    /// Ports that the node's pods use.
-    pub used_ports: Vec<HostPort>,
     /// Sizes in bytes of the images on the node, by every name that they have.
     pub images: HashMap<Box<str>, i64>,
-    /// The pods on the node.
-    pub pods: Vec<Key>,
+    /// Features that the node says it has, sorted.
+    pub features: Vec<Box<str>>,
 }
 
-/// A taint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taint {
-    /// Key.
-    pub key: Box<str>,
-    /// Value, may be empty.
-    pub value: Box<str>,
-    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
-    pub effect: Box<str>,
+/// A node, with what is used of it.
+#[derive(Clone, Debug, Default)]
+pub struct NodeInfo {
+    /// Name.
+    pub name: Box<str>,
+    /// The place of the node in [`crate::Cluster::nodes`]; it stays while the node is there.
+    pub slot: usize,
+    /// Grows with every change of the node or of its pods.
+    pub generation: u64,
+    /// What the node says of itself.
+    pub spec: Arc<NodeSpec>,
+    /// What the node's pods set aside.
+    pub requested: Resources,
+    /// Thousandths of a core that the node's pods are taken to use, with a default for those that do not say.
+    pub non_zero_milli_cpu: i64,
+    /// Bytes that the node's pods are taken to use, with a default for those that do not say.
+    pub non_zero_memory: i64,
+    /// Ports that the node's pods use.
+    pub used_ports: Vec<HostPort>,
+    /// The pods on the node.
+    pub pods: Vec<Arc<PodInfo>>,
+}
+
+impl NodeSpec {
+    /// Reads a node.
+    ///
+    /// # Errors
+    /// A quantity that is none.
+    pub fn read(node: view::Node) -> Result<Self, BadQuantity> {
+        let mut features = node.status.declared_features;
+        features.sort();
+        Ok(Self {
+            allocatable: Resources::read(&node.status.allocatable)?,
+            labels: node.metadata.labels,
+            unschedulable: node.spec.unschedulable,
+            taints: node.spec.taints,
+            images: node
+                .status
+                .images
+                .into_iter()
+                .flat_map(|image| image.names.into_iter().map(move |name| (name, image.size_bytes)))
+                .collect(),
+            features,
+        })
+    }
 }
 
 impl NodeInfo {
-    /// Takes over what a node says of itself; what is used of it stays.
-    pub fn update(&mut self, node: view::Node) -> Result<(), BadQuantity> {
-        self.allocatable = Resources::read(&node.status.allocatable)?;
-        self.name = node.metadata.name.into();
-        self.labels = node.metadata.labels;
-        self.unschedulable = node.spec.unschedulable;
-        self.taints = node
-            .spec
-            .taints
-            .into_iter()
-            .map(|taint| Taint {
-                key: taint.key.into(),
-                value: taint.value.unwrap_or_default().into(),
-                effect: taint.effect.into(),
-            })
-            .collect();
-        self.images = node
-            .status
-            .images
-            .into_iter()
-            .flat_map(|image| {
-                let size = image.size_bytes.unwrap_or(0);
-                image.names.unwrap_or_default().into_iter().map(move |name| (name.into(), size))
-            })
-            .collect();
-        Ok(())
-    }
-
     /// Puts a pod on the node.
-    pub fn add(&mut self, pod: &PodInfo) {
-        self.requested.add(&pod.requests);
+    pub fn add(&mut self, pod: Arc<PodInfo>) {
+        self.requested.add(&pod.requests.total);
+        self.non_zero_milli_cpu += pod.requests.non_zero_milli_cpu;
+        self.non_zero_memory += pod.requests.non_zero_memory;
         self.used_ports.extend(pod.host_ports.iter().cloned());
-        self.pods.push(pod.key.clone());
+        self.pods.push(pod);
     }
 
-    /// Takes a pod off the node.
-    pub fn remove(&mut self, pod: &PodInfo) {
-        let Some(at) = self.pods.iter().position(|key| *key == pod.key) else { return };
-        self.pods.swap_remove(at);
-        self.requested.subtract(&pod.requests);
+    /// Takes a pod off the node, and gives it back if it was there.
+    pub fn remove(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
+        let at = self.pods.iter().position(|pod| *pod.uid == *uid)?;
+        let pod = self.pods.swap_remove(at);
+        self.requested.subtract(&pod.requests.total);
+        self.non_zero_milli_cpu -= pod.requests.non_zero_milli_cpu;
+        self.non_zero_memory -= pod.requests.non_zero_memory;
         for port in &pod.host_ports {
             if let Some(at) = self.used_ports.iter().position(|used| used == port) {
                 self.used_ports.swap_remove(at);
             }
         }
+        Some(pod)
     }
 }

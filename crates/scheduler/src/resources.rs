@@ -5,8 +5,11 @@ use trireme_schema::Quantity;
 /// Name of a resource beyond CPU, memory and ephemeral storage, such as `nvidia.com/gpu`.
 pub type ResourceName = Box<str>;
 
+/// A resource list of the API.
+pub type ResourceList = BTreeMap<Box<str>, Box<str>>;
+
 /// Amounts of resources.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resources {
     /// Thousandths of a core.
     pub milli_cpu: i64,
@@ -32,17 +35,20 @@ pub struct BadQuantity {
 
 impl Resources {
     /// Reads a resource list of the API.
-    pub fn read(list: &BTreeMap<String, String>) -> Result<Self, BadQuantity> {
+    ///
+    /// # Errors
+    /// A quantity that is none.
+    pub fn read(list: &ResourceList) -> Result<Self, BadQuantity> {
         let mut resources = Self::default();
         for (name, text) in list {
             let quantity: Quantity =
-                text.parse().map_err(|_| BadQuantity { resource: name.clone(), quantity: text.clone() })?;
-            match name.as_str() {
+                text.parse().map_err(|_| BadQuantity { resource: name.to_string(), quantity: text.to_string() })?;
+            match &**name {
                 "cpu" => resources.milli_cpu = quantity.milli_value(),
                 "memory" => resources.memory = quantity.value(),
                 "ephemeral-storage" => resources.ephemeral_storage = quantity.value(),
                 "pods" => resources.pods = quantity.value(),
-                _ => resources.extended.push((name.as_str().into(), quantity.value())),
+                _ => resources.extended.push((name.clone(), quantity.value())),
             }
         }
         Ok(resources)
@@ -51,6 +57,17 @@ impl Resources {
     /// The amount of an extended resource.
     pub fn extended(&self, name: &str) -> i64 {
         self.extended.iter().find(|(n, _)| **n == *name).map_or(0, |(_, amount)| *amount)
+    }
+
+    /// The amount of a resource by its name: thousandths for `cpu`, else units.
+    pub fn get(&self, name: &str) -> i64 {
+        match name {
+            "cpu" => self.milli_cpu,
+            "memory" => self.memory,
+            "ephemeral-storage" => self.ephemeral_storage,
+            "pods" => self.pods,
+            _ => self.extended(name),
+        }
     }
 
     /// Adds other amounts.
@@ -66,11 +83,6 @@ impl Resources {
     /// Raises every amount to at least the other's.
     pub fn raise(&mut self, other: &Self) {
         self.combine(other, i64::max);
-    }
-
-    /// Replaces the amounts that the other names; those that it does not name stay.
-    pub fn replace(&mut self, other: &Self) {
-        self.combine(other, |own, other| if other == 0 { own } else { other });
     }
 
     fn combine(&mut self, other: &Self, with: impl Fn(i64, i64) -> i64) {
@@ -95,8 +107,8 @@ impl Resources {
 mod tests {
     use super::*;
 
-    fn list(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    fn list(entries: &[(&str, &str)]) -> ResourceList {
+        entries.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
     }
 
     #[test]
@@ -104,9 +116,9 @@ mod tests {
         let mut a = Resources::read(&list(&[("cpu", "1500m"), ("memory", "1Gi"), ("x.io/gpu", "2")])).unwrap();
         let b = Resources::read(&list(&[("cpu", "1"), ("x.io/gpu", "1"), ("a.io/b", "3")])).unwrap();
         a.add(&b);
-        assert_eq!((a.milli_cpu, a.memory, a.extended("x.io/gpu"), a.extended("a.io/b")), (2_500, 1 << 30, 3, 3));
+        assert_eq!((a.milli_cpu, a.memory, a.get("x.io/gpu"), a.get("a.io/b")), (2_500, 1 << 30, 3, 3));
         a.subtract(&b);
-        assert_eq!((a.milli_cpu, a.extended("x.io/gpu"), a.extended("a.io/b")), (1_500, 2, 0));
+        assert_eq!((a.get("cpu"), a.extended("x.io/gpu"), a.extended("a.io/b")), (1_500, 2, 0));
         assert!(Resources::read(&list(&[("cpu", "x")])).is_err());
     }
 }

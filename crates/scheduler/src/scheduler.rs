@@ -1,19 +1,19 @@
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Binding, ObjectReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
-use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use serde_json::json;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trireme_client::{Client, Error, EventKind, Informer, Informers, Key, ObjectRef, Patch, Recorder};
+use trireme_client::{Client, Informers, Key};
 
-use crate::view::{self, Node, Pod};
-use crate::{Cluster, Diagnosis, Framework, Hint, PodInfo, Queue, plugins};
+use crate::binding::Steps;
+use crate::core::{Core, Decision, Failure, Placed};
+use crate::framework::Status;
+use crate::intake::Intake;
+use crate::queue::Backoff;
+use crate::report::Report;
+use crate::{Approvals, Handle, Profiles, plugins, view};
 
 /// How many bindings may be on their way at once.
 const BINDINGS: usize = 256;
@@ -29,32 +29,20 @@ pub struct SchedulerConfig {
 
 /// The running scheduler: one task that owns all state.
 pub struct Scheduler {
-    config: SchedulerConfig,
-    client: Client,
-    recorder: Recorder,
-    pods: Informer<Pod>,
-    nodes: Informer<Node>,
-    dirty: Arc<Dirty>,
-    cluster: Cluster,
-    queue: Queue,
-    framework: Framework,
-    rng: SmallRng,
+    core: Core,
+    intake: Intake,
+    report: Report,
+    approvals: Approvals,
     bindings: Arc<Semaphore>,
-    outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
+    news: (mpsc::Sender<News>, mpsc::Receiver<News>),
 }
 
-/// The keys of changed objects, each once however often it has changed: what is read then is the newest state.
-#[derive(Default)]
-struct Dirty {
-    keys: Mutex<(HashSet<Key>, HashSet<Key>)>,
-    changed: Notify,
-}
-
-/// How a binding ended.
-struct Outcome {
-    key: Key,
-    uid: Box<str>,
-    result: Result<(), Error>,
+/// What tasks beside the scheduler's own have to say.
+enum News {
+    /// A binding has ended.
+    Binding(Box<Placed>, Result<(), Status>),
+    /// What was done in the background for a pod has ended.
+    Helped(Key),
 }
 
 impl Default for SchedulerConfig {
@@ -68,38 +56,20 @@ impl Scheduler {
     pub fn start(
         config: SchedulerConfig,
         client: Client,
-        informers: &Informers,
+        informers: &Arc<Informers>,
         shutdown: CancellationToken,
     ) -> tokio::task::JoinHandle<()> {
-        let dirty = Arc::new(Dirty::default());
-        let (pods, nodes) = (informers.get::<Pod>(), informers.get::<Node>());
-        let changed = Arc::clone(&dirty);
-        pods.subscribe(move |change| {
-            if let Some(entry) = change.latest() {
-                changed.keys.lock().0.insert(entry.meta.key.clone());
-                changed.changed.notify_one();
-            }
-        });
-        let changed = Arc::clone(&dirty);
-        nodes.subscribe(move |change| {
-            if let Some(entry) = change.latest() {
-                changed.keys.lock().1.insert(entry.meta.key.clone());
-                changed.changed.notify_one();
-            }
-        });
+        let approvals = Approvals::default();
+        let mut intake = Intake::start(informers);
+        let handle = Handle { client: client.clone(), informers: Arc::clone(informers), approvals: approvals.clone() };
+        let profiles = Profiles::new([plugins::default_profile(&config.name, &handle, &mut intake)]);
         let scheduler = Self {
-            recorder: Recorder::new(client.clone(), &config.name, ""),
-            config,
-            client,
-            pods,
-            nodes,
-            dirty,
-            cluster: Cluster::default(),
-            queue: Queue::default(),
-            framework: Framework::new(plugins::defaults()),
-            rng: SmallRng::from_os_rng(),
+            report: Report::new(client, &config.name),
+            core: Core::new(Arc::new(profiles), Backoff::default(), SmallRng::from_os_rng()),
+            intake,
+            approvals,
             bindings: Arc::new(Semaphore::new(BINDINGS)),
-            outcomes: mpsc::channel(BINDINGS),
+            news: mpsc::channel(BINDINGS),
         };
         tokio::spawn(scheduler.run(shutdown))
     }
@@ -108,236 +78,135 @@ impl Scheduler {
         // Deciding with half a picture would put too much on the nodes that are seen first.
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = async { tokio::join!(self.pods.synced(), self.nodes.synced()); } => {}
+            () = self.intake.synced() => {}
         }
-        let dirty = Arc::clone(&self.dirty);
+        let dirty = self.intake.dirty();
         loop {
             self.take_changes();
-            while let Ok(outcome) = self.outcomes.1.try_recv() {
-                self.bound(outcome);
+            while let Ok(news) = self.news.1.try_recv() {
+                self.take(news);
             }
             let mut decided = 0;
             while decided < BATCH
                 && self.bindings.available_permits() > 0
-                && let Some(pod) = self.queue.next(Instant::now())
+                && let Some(attempt) = self.core.next(Instant::now())
             {
-                self.decide(pod);
+                match self.core.decide(attempt, Instant::now()) {
+                    Decision::Placed(placed) => self.bind(placed),
+                    Decision::Failed(failure) => self.failed(failure),
+                }
                 decided += 1;
             }
             if decided == BATCH {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let due = self.queue.due();
+            let due = self.core.queue.due();
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = dirty.changed.notified() => {}
-                Some(outcome) = self.outcomes.1.recv() => self.bound(outcome),
+                () = dirty.changed() => {}
+                Some(news) = self.news.1.recv() => self.take(news),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
     }
 
     fn take_changes(&mut self) {
-        let (pods, nodes) = std::mem::take(&mut *self.dirty.keys.lock());
-        for key in nodes {
-            self.node_changed(&key);
+        let (changed, now) = (self.intake.take(), Instant::now());
+        for key in changed.namespaces {
+            let labels = self.intake.namespaces.find(&key);
+            let labels = labels.map(|entry| entry.meta.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect());
+            self.core.namespace_changed(&key.name, labels, now);
         }
-        for key in pods {
-            self.pod_changed(&key);
-        }
-    }
-
-    fn node_changed(&mut self, key: &Key) {
-        let Some(entry) = self.nodes.find(key) else {
-            self.cluster.remove_node(&key.name);
-            return;
-        };
-        let node: Node = match entry.decode() {
-            Ok(node) => node,
-            Err(error) => return tracing::warn!(node = %key, %error, "a node cannot be read"),
-        };
-        let mut read = Ok(());
-        self.cluster.set_node(&key.name, |info| read = info.update(node));
-        if let Err(error) = read {
-            tracing::warn!(node = %key, %error, "a node's resources cannot be read");
-        }
-        self.hint(Hint::Node);
-    }
-
-    fn pod_changed(&mut self, key: &Key) {
-        let pod = match self.pods.find(key).map(|entry| entry.decode()) {
-            Some(Ok(pod)) => Some(pod),
-            Some(Err(error)) => return tracing::warn!(pod = %key, %error, "a pod cannot be read"),
-            None => None,
-        };
-        // A pod that has ended takes nothing any more.
-        let Some(pod) = pod.filter(|pod| !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")) else {
-            self.queue.remove(key);
-            if self.cluster.remove(key).is_some() {
-                self.hint(Hint::PodGone);
+        for key in changed.nodes {
+            let node = match self.intake.nodes.find(&key).map(|entry| entry.decode()).transpose() {
+                Ok(node) => node,
+                Err(error) => {
+                    tracing::warn!(node = %key, %error, "a node cannot be read");
+                    continue;
+                }
+            };
+            if let Err(error) = self.core.node_changed(&key.name, node, now) {
+                tracing::warn!(node = %key, %error, "a node's resources cannot be read");
             }
-            return;
-        };
-        let node = pod.spec.node_name.clone();
-        if node.is_empty() {
-            self.unbound_pod_changed(key, pod);
-            return;
         }
-        self.queue.remove(key);
-        let was_elsewhere = self.cluster.node_of(key) != Some(node.as_str());
-        match PodInfo::read(pod) {
-            Ok(info) => self.cluster.place(info, &node),
-            Err(error) => tracing::warn!(pod = %key, %error, "a pod's resources cannot be read"),
+        for key in changed.pods {
+            let pod = match self.intake.pods.find(&key).map(|entry| entry.decode()).transpose() {
+                Ok(pod) => pod,
+                Err(error) => {
+                    tracing::warn!(pod = %key, %error, "a pod cannot be read");
+                    continue;
+                }
+            };
+            if let Err(error) = self.core.pod_changed(&key, pod, now) {
+                tracing::warn!(pod = %key, %error, "a pod's resources cannot be read");
+            }
         }
-        if was_elsewhere {
-            self.hint(Hint::PodPlaced);
+        for ((source, _), (old, new)) in changed.objects {
+            self.core.object_changed(source, old, new, now);
         }
     }
 
-    fn unbound_pod_changed(&mut self, key: &Key, pod: Pod) {
-        let ours = pod.spec.scheduler_name == self.config.name && pod.metadata.deletion_timestamp.is_none();
-        if !ours {
-            self.queue.remove(key);
-            return;
+    fn take(&mut self, news: News) {
+        match news {
+            News::Helped(key) => self.core.help(&key, Instant::now()),
+            News::Binding(placed, Ok(())) => {
+                let pod = &placed.attempt.pod;
+                if let Some(profile) = self.core.profiles().get(&pod.scheduler) {
+                    for (_, enabled) in profile.at(crate::framework::Point::PostBind) {
+                        enabled.plugin.post_bind(pod, &placed.node);
+                    }
+                }
+                self.report.scheduled(pod, &placed.node);
+                self.core.bound(&pod.key);
+            }
+            News::Binding(mut placed, Err(status)) => {
+                tracing::debug!(pod = %placed.attempt.pod.key, %status, "a binding failed");
+                if let Some(failure) = self.core.unbound(&mut placed, &status, Instant::now()) {
+                    self.failed(failure);
+                }
+            }
         }
-        // Our own decision for this very pod is on its way; a pod of the same name made anew is another pod.
-        if self.cluster.is_assumed(key) {
-            if self.cluster.pod(key).is_some_and(|assumed| *assumed.uid == *pod.metadata.uid) {
+    }
+
+    fn bind(&mut self, placed: Placed) {
+        let profiles = Arc::clone(self.core.profiles());
+        let Some(profile) = profiles.get(&placed.attempt.pod.scheduler) else { return };
+        let steps = Steps::plan(profile, &placed.attempt.pod, &placed.node, &placed.state, &self.approvals);
+        let mut placed = Box::new(placed);
+        let steps = match steps {
+            Ok(steps) => steps,
+            Err(status) => {
+                if let Some(failure) = self.core.unbound(&mut placed, &status, Instant::now()) {
+                    self.failed(failure);
+                }
                 return;
             }
-            self.cluster.remove(key);
-        }
-        match PodInfo::read(pod) {
-            Ok(info) => self.queue.add(info),
-            Err(error) => tracing::warn!(pod = %key, %error, "a pod's resources cannot be read"),
-        }
-    }
-
-    fn hint(&mut self, hint: Hint) {
-        let framework = &self.framework;
-        self.queue.hint(Instant::now(), |pod, rejected_by| framework.helps(pod, rejected_by, hint));
-    }
-
-    fn decide(&mut self, pod: PodInfo) {
-        match self.framework.choose(&pod, &self.cluster, &mut self.rng) {
-            Ok(node) => self.bind(pod, &node),
-            Err(diagnosis) => self.unschedulable(&pod, &diagnosis),
-        }
-    }
-
-    fn bind(&mut self, pod: PodInfo, node: &str) {
-        let binding = Binding {
-            metadata: ObjectMeta {
-                name: Some(pod.key.name.to_string()),
-                namespace: Some(pod.key.namespace.to_string()),
-                uid: Some(pod.uid.to_string()),
-                ..ObjectMeta::default()
-            },
-            target: ObjectReference {
-                kind: Some("Node".to_owned()),
-                name: Some(node.to_owned()),
-                ..ObjectReference::default()
-            },
         };
-        let api = self.client.namespaced::<Pod>(&pod.key.namespace);
-        let (outcomes, permits, recorder) =
-            (self.outcomes.0.clone(), Arc::clone(&self.bindings), self.recorder.clone());
-        let about = about(&pod);
-        let message = format!("Successfully assigned {} to {node}", pod.key);
-        let (key, uid) = (pod.key.clone(), pod.uid.clone());
-        self.cluster.assume(pod, node);
+        let (news, permits) = (self.news.0.clone(), Arc::clone(&self.bindings));
         tokio::spawn(async move {
-            let Ok(_permit) = permits.acquire().await else { return };
-            let result = api.post::<_, Status>(&key.name, "binding", &binding).await.map(drop);
-            if result.is_ok() {
-                recorder.record(&about, EventKind::Normal, "Scheduled", message);
-            }
+            // Who waits for others is not counted: the bindings that he waits for may be among those that are held up.
+            let permit = if steps.are_immediate() { permits.acquire_owned().await.ok() } else { None };
+            let result = steps.run().await;
+            drop(permit);
             // The receiver is gone only when the scheduler has stopped.
-            let _ = outcomes.send(Outcome { key, uid, result }).await;
+            let _ = news.send(News::Binding(placed, result)).await;
         });
     }
 
-    fn bound(&mut self, outcome: Outcome) {
-        let Outcome { key, uid, result } = outcome;
-        let still_ours = self.cluster.is_assumed(&key) && self.cluster.pod(&key).is_some_and(|pod| pod.uid == uid);
-        match result {
-            Ok(()) => self.queue.remove(&key),
-            Err(_) if !still_ours => {}
-            Err(error) => {
-                tracing::warn!(pod = %key, %error, "a binding was refused");
-                self.cluster.remove(&key);
-                if error.is_not_found() {
-                    self.queue.remove(&key);
-                } else {
-                    self.queue.failed(&key, Vec::new(), Instant::now());
-                }
-                self.hint(Hint::PodGone);
-            }
+    fn failed(&mut self, failure: Failure) {
+        let pod = &failure.attempt.pod;
+        tracing::debug!(pod = %pod.key, message = failure.message, "no node fits");
+        let known: Option<view::Pod> = self.intake.pods.find(&pod.key).and_then(|entry| entry.decode().ok());
+        let status = known.as_ref().map(|known| &known.status);
+        self.report.failed(pod, failure.reason, failure.message, &failure.nominated, status);
+        if let Some(effect) = failure.effect {
+            let (news, key) = (self.news.0.clone(), pod.key.clone());
+            tokio::spawn(async move {
+                effect.await;
+                // The receiver is gone only when the scheduler has stopped.
+                let _ = news.send(News::Helped(key)).await;
+            });
         }
-    }
-
-    fn unschedulable(&mut self, pod: &PodInfo, diagnosis: &Diagnosis) {
-        let message = diagnosis.to_string();
-        tracing::debug!(pod = %pod.key, message, "no node fits");
-        self.recorder.record(&about(pod), EventKind::Warning, "FailedScheduling", message.clone());
-        self.queue.failed(&pod.key, diagnosis.rejected_by().to_vec(), Instant::now());
-        let patch = Patch::Strategic(json!({
-            "metadata": {"uid": pod.uid},
-            "status": {"conditions": [{
-                "type": "PodScheduled",
-                "status": "False",
-                "reason": "Unschedulable",
-                "message": message,
-                "lastProbeTime": null,
-                "lastTransitionTime": jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
-            }]},
-        }));
-        if self.says_so_already(pod, &message) {
-            return;
-        }
-        let (api, name) = (self.client.namespaced::<view::Pod>(&pod.key.namespace), pod.key.name.clone());
-        tokio::spawn(async move {
-            if let Err(error) = api.patch(&name, Some("status"), &patch).await
-                && !error.is_not_found()
-            {
-                tracing::debug!(pod = %name, %error, "the condition PodScheduled was not written");
-            }
-        });
-    }
-
-    /// Whether the pod's condition has this message already: writing it again would only wake everybody up.
-    fn says_so_already(&self, pod: &PodInfo, message: &str) -> bool {
-        #[derive(serde::Deserialize)]
-        struct Conditions {
-            #[serde(default)]
-            status: Status,
-        }
-        #[derive(Default, serde::Deserialize)]
-        struct Status {
-            #[serde(default)]
-            conditions: Vec<Condition>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Condition {
-            #[serde(rename = "type")]
-            kind: String,
-            #[serde(default)]
-            message: String,
-        }
-        let Some(Ok(now)) = self.pods.find(&pod.key).map(|entry| entry.decode_as::<Conditions>()) else { return false };
-        now.status.conditions.iter().any(|c| c.kind == "PodScheduled" && c.message == message)
-    }
-}
-
-fn about(pod: &PodInfo) -> ObjectRef {
-    ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        namespace: pod.key.namespace.to_string(),
-        name: pod.key.name.to_string(),
-        uid: pod.uid.to_string(),
-        resource_version: pod.resource_version.to_string(),
-        field_path: String::new(),
     }
 }

@@ -1,130 +1,109 @@
 //! Node selectors and node affinity.
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
+use std::sync::Arc;
 
-use crate::{Cluster, Hint, NodeInfo, Plugin, PodInfo, Rejection, Scores};
+use crate::framework::{
+    Actions, ClusterEvent, Context, CycleState, Hint, Interest, Plugin, Point, Points, PreFilter, Source, Status,
+};
+use crate::view::NodeAffinity as Added;
+use crate::{Labels, NodeInfo, PodInfo};
 
 /// A pod goes where its node selector and its required affinity allow, and rather where its preferences lie.
-pub struct NodeAffinity;
+#[derive(Default)]
+pub struct NodeAffinity {
+    /// What the profile asks of nodes, beside what its pods ask (`addedAffinity`).
+    pub added: Added,
+}
+
+impl NodeAffinity {
+    fn selects(&self, pod: &PodInfo, name: &str, labels: &Labels) -> bool {
+        pod.selects(name, labels) && self.added.required.as_ref().is_none_or(|required| required.matches(name, labels))
+    }
+}
 
 impl Plugin for NodeAffinity {
     fn name(&self) -> &'static str {
         "NodeAffinity"
     }
 
-    fn concerns(&self, pod: &PodInfo, _cluster: &Cluster) -> bool {
-        let asks =
-            |wishes: &crate::pod::Wishes| !wishes.node_selector.is_empty() || wishes.affinity.node_affinity.is_some();
-        pod.wishes.as_deref().is_some_and(asks)
+    fn points(&self) -> Points {
+        Points::of(&[Point::PreFilter, Point::Filter, Point::Score])
     }
 
-    fn only_nodes(&self, pod: &PodInfo) -> Option<Vec<String>> {
-        let affinity = pod.wishes.as_ref()?.affinity.node_affinity.as_ref()?;
-        let terms = &affinity.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms;
-        // Terms are alternatives, so that every one of them must name its nodes; daemon pods have one that does.
-        let mut names: Vec<String> = Vec::new();
-        for term in terms {
-            let named = term
-                .match_fields
-                .iter()
-                .flatten()
-                .find(|field| field.key == "metadata.name" && field.operator == "In")?;
-            names.extend(named.values.iter().flatten().cloned());
+    fn pre_filter(&self, cx: Context<'_>, _state: &mut CycleState) -> Result<PreFilter, Status> {
+        let pod = cx.pod;
+        if pod.required_nodes.is_none() && pod.node_selector.is_empty() && self.added.required.is_none() {
+            return Ok(PreFilter::Skip);
         }
-        names.sort();
-        names.dedup();
-        (!terms.is_empty()).then_some(names)
+        let names = pod.required_nodes.as_ref().and_then(|required| required.names());
+        Ok(names.map_or(PreFilter::Proceed, |names| PreFilter::Only(names.into_iter().map(Into::into).collect())))
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _cluster: &Cluster) -> Result<(), Rejection> {
-        if pod.selects(node) {
+    fn filter(&self, cx: Context<'_>, _state: &CycleState, node: &NodeInfo) -> Result<(), Status> {
+        let added = &self.added.required;
+        if added.as_ref().is_some_and(|required| !required.matches(&node.name, &node.spec.labels)) {
+            return Err(Status::unresolvable("node(s) didn't match scheduler-enforced node affinity"));
+        }
+        if cx.pod.selects_node(node) {
             return Ok(());
         }
-        Err(Rejection::of("node(s) didn't match Pod's node affinity/selector"))
+        Err(Status::unresolvable("node(s) didn't match Pod's node affinity/selector"))
     }
 
-    fn score(&self, pod: &PodInfo, nodes: &[&NodeInfo], _cluster: &Cluster) -> Option<Scores> {
-        let affinity = pod.wishes.as_ref()?.affinity.node_affinity.as_ref()?;
-        let preferences = affinity.preferred_during_scheduling_ignored_during_execution.as_ref()?;
-        let liked = |node: &&NodeInfo| {
-            let matching = preferences.iter().filter(|preferred| term_matches(&preferred.preference, node));
-            matching.map(|preferred| i64::from(preferred.weight)).sum()
-        };
-        super::normalize(nodes.iter().map(liked).collect(), false)
+    fn score(&self, cx: Context<'_>, _state: &CycleState, node: &NodeInfo) -> i64 {
+        let preferences = cx.pod.preferred_nodes.iter().chain(&self.added.preferred);
+        let matching = preferences.filter(|liked| liked.preference.matches(&node.name, &node.spec.labels));
+        matching.map(|liked| i64::from(liked.weight)).sum()
     }
 
-    fn weight(&self) -> i64 {
-        2
+    fn normalizes(&self) -> bool {
+        true
     }
 
-    fn helped_by(&self, _pod: &PodInfo, hint: Hint) -> bool {
-        hint == Hint::Node
+    fn normalize(&self, _state: &CycleState, _nodes: &[&NodeInfo], scores: &mut [i64]) {
+        super::normalize(scores, false);
     }
-}
 
-/// Whether a term of a node selector accepts a node. An empty term accepts none (core/v1 NodeSelectorTerm).
-pub(crate) fn term_matches(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
+    fn interests(&self) -> Vec<Interest> {
+        vec![Interest::of(Source::Node, Actions::ADD.and(Actions::NODE_LABEL))]
     }
-    expressions.iter().all(|requirement| holds(requirement, node.labels.get(&requirement.key).map(String::as_str)))
-        && fields.iter().all(|requirement| requirement.key == "metadata.name" && holds(requirement, Some(&node.name)))
-}
 
-fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let among = || value.is_some_and(|value| values.iter().any(|v| v == value));
-    let compared = || {
-        let bound = values.first()?.parse::<i64>().ok()?;
-        Some(value?.parse::<i64>().ok()?.cmp(&bound))
-    };
-    match requirement.operator.as_str() {
-        "In" => among(),
-        "NotIn" => !among(),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compared().is_some_and(std::cmp::Ordering::is_gt),
-        "Lt" => compared().is_some_and(std::cmp::Ordering::is_lt),
-        _ => false,
+    fn hint(&self, pod: &Arc<PodInfo>, event: &ClusterEvent) -> Hint {
+        let Some((name, node)) = event.node() else { return Hint::Queue };
+        let before = event.old_node().is_some_and(|old| self.selects(pod, name, &old.labels));
+        if !before && self.selects(pod, name, &node.labels) { Hint::Queue } else { Hint::Skip }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use crate::testing::{pod, roomy, scores, verdict};
+    use serde_json::json;
 
-    fn accepted(term: Value) -> bool {
-        let node = NodeInfo {
-            name: "n1".into(),
-            labels: [("zone".to_owned(), "a".to_owned()), ("cores".to_owned(), "8".to_owned())].into(),
-            ..NodeInfo::default()
-        };
-        term_matches(&serde_json::from_value(term).unwrap(), &node)
+    #[test]
+    fn selector_and_affinity_and_what_the_profile_adds_must_all_hold() {
+        let zone_a = roomy(json!({"zone": "a"}));
+        let by_selector = |zone: &str| pod("p", json!({"nodeSelector": {"zone": zone}}));
+        assert!(verdict(&NodeAffinity::default(), &by_selector("a"), &zone_a).is_ok());
+        let refused = verdict(&NodeAffinity::default(), &by_selector("b"), &zone_a).unwrap_err();
+        assert_eq!(refused.to_string(), "node(s) didn't match Pod's node affinity/selector");
+        let added = json!({"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["c"]}]}]}});
+        let plugin = NodeAffinity { added: serde_json::from_value(added).unwrap() };
+        let refused = verdict(&plugin, &by_selector("a"), &zone_a).unwrap_err();
+        assert_eq!(refused.to_string(), "node(s) didn't match scheduler-enforced node affinity");
     }
 
     #[test]
-    fn requirements_hold_as_the_api_says() {
-        let expression = |key: &str, operator: &str, values: &[&str]| {
-            accepted(json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}))
+    fn weights_of_preferences_add_up_and_the_largest_sum_is_a_hundred() {
+        let prefer = |weight: i32, zone: &str| {
+            json!({"weight": weight, "preference":
+                {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}})
         };
-        for (key, operator, values, expected) in [
-            ("zone", "In", &["a", "b"][..], true),
-            ("zone", "In", &["b"], false),
-            ("zone", "NotIn", &["b"], true),
-            ("missing", "NotIn", &["b"], true),
-            ("missing", "In", &["b"], false),
-            ("zone", "Exists", &[], true),
-            ("zone", "DoesNotExist", &[], false),
-            ("cores", "Gt", &["4"], true),
-            ("cores", "Lt", &["8"], false),
-            ("zone", "Gt", &["1"], false),
-        ] {
-            assert_eq!(expression(key, operator, values), expected, "{key} {operator} {values:?}");
-        }
-        assert!(!accepted(json!({})));
-        assert!(accepted(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]})));
+        let affinity = json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution":
+            [prefer(10, "a"), prefer(30, "b"), prefer(10, "b")]}});
+        let nodes = ["a", "b", "c"].map(|zone| roomy(json!({"zone": zone})));
+        assert_eq!(scores(&NodeAffinity::default(), &pod("p", json!({"affinity": affinity})), &nodes), [25, 100, 0]);
     }
 }

@@ -1,4 +1,4 @@
-use crate::{Cluster, NodeInfo, Plugin, PodInfo, Rejection};
+use crate::framework::{Plugin, Points};
 
 /// A pod that names its node is already bound, and never comes here: the plugin stands for upstream's of this name, so
 /// that configurations that list it are understood.
@@ -9,11 +9,7 @@ impl Plugin for NodeName {
         "NodeName"
     }
 
-    fn concerns(&self, _pod: &PodInfo, _cluster: &Cluster) -> bool {
-        false
-    }
-
-    fn filter(&self, _pod: &PodInfo, _node: &NodeInfo, _cluster: &Cluster) -> Result<(), Rejection> {
-        Ok(())
+    fn points(&self) -> Points {
+        Points::of(&[])
     }
 }
