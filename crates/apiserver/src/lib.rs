@@ -16,6 +16,7 @@ mod body;
 mod bootstrap;
 mod catalogue;
 mod compress;
+mod connect;
 mod convert;
 mod custom;
 mod defaults;

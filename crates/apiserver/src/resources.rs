@@ -1,6 +1,5 @@
 //! Requests about resources: from HTTP to the registry and back.
 
-use crate::admission::{self, Attributes, Operation};
 use crate::answer::{self, Body};
 use crate::body;
 use crate::catalogue::Served;
@@ -251,10 +250,4 @@ async fn delete_all(
     }
     let bytes = list_bytes(&target.served, page.revision, &page.next, page.remaining, &items);
     Ok(answer::object(200, wanted, bytes.into()))
-}
-
-/// Checks a request that opens a stream to a running object.
-pub(crate) async fn admit_connect(server: &ApiServer, target: &Target) -> Result<(), Status> {
-    let attributes = Attributes::new(server, target, Operation::Connect);
-    admission::validate(&attributes, &Value::Null, None).await
 }

@@ -5,11 +5,11 @@ use crate::admission::{self, Attributes, Operation};
 use crate::answer::{self, Body};
 use crate::authn::Bound;
 use crate::body;
+use crate::connect;
 use crate::media::Wanted;
 use crate::options;
 use crate::registry::{DeleteOptions, Target};
 use crate::request::{Query, RequestInfo};
-use crate::resources;
 use crate::scaling;
 use crate::server::{ApiServer, Incoming, header_text};
 use http::{Request, Response, header};
@@ -45,14 +45,17 @@ pub async fn answer(
         ("pods", "binding") | ("bindings", "") => bind(server, request, query, target, wanted).await,
         ("pods", "eviction") => evict(server, request, query, target, wanted).await,
         ("serviceaccounts", "token") => token(server, request, query, target, wanted).await,
-        ("pods", "log" | "exec" | "attach" | "portforward") => {
-            resources::admit_connect(server, target).await?;
-            server.kubelets.pod(server, request, query, target).await
-        }
-        ("nodes", "proxy") => server.kubelets.node(server, request, info, target).await,
-        _ => {
-            resources::admit_connect(server, target).await?;
-            server.kubelets.backend(server, request, info, target).await
+        // Logs are read, not connected to.
+        ("pods", "log") => server.kubelets.pod(server, request, query, target).await,
+        (plural, subresource) => {
+            connect::admit(server, target, info, query).await?;
+            match (plural, subresource) {
+                ("pods", "exec" | "attach" | "portforward") => {
+                    server.kubelets.pod(server, request, query, target).await
+                }
+                ("nodes", _) => server.kubelets.node(server, request, info, target).await,
+                _ => server.kubelets.backend(server, request, info, target).await,
+            }
         }
     }
 }
@@ -318,7 +321,9 @@ async fn token(
 ) -> Result<Response<Body>, Status> {
     const TYPE: &str = "authentication.v1.TokenRequest";
     let mut ask = read_body(request, query, "authentication.k8s.io/v1", "TokenRequest", TYPE).await?;
-    admission::check_token(&Attributes::new(server, target, Operation::Create), &ask)?;
+    let attributes = Attributes::new(server, target, Operation::Create);
+    admission::check_token(&attributes, &ask)?;
+    admission::validate(&attributes, &ask, None).await?;
     let record = server.record(target)?;
     let account = target.served.read(&record.value);
     let seconds = ask.int_at(&["spec", "expirationSeconds"]).unwrap_or(3600);
