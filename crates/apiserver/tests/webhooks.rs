@@ -209,9 +209,16 @@ async fn conditions_decide_who_is_asked() {
     let more = json!({"matchConditions": [
         {"name": "not-system", "expression": "!request.userInfo.username.startsWith('system:')"},
         {"name": "guarded", "expression": "object.metadata.name.startsWith('guarded-')"},
+        {"name": "may-delete", "expression": "authorizer.requestResource.check('delete').allowed()"},
+        {"name": "not-three", "expression": "object.metadata.name != 'guarded-3' || object.data.none == 'x'"},
     ]});
     configure(&lab, false, vec![hook("g.example.com", &webhook.config, "configmaps", &more)]).await;
     maps(&lab).create(&map("free")).await.unwrap();
     assert_eq!(status(&maps(&lab).create(&map("guarded-1")).await.unwrap_err()).0, 400);
+    assert_eq!(webhook.asked().len(), 1);
+    // What cannot be told stops the request, and nobody is asked.
+    let untold = maps(&lab).create(&map("guarded-3")).await.unwrap_err();
+    let message = "configmaps \"guarded-3\" is forbidden: expression 'object.metadata.name != 'guarded-3' || object.data.none == 'x'' resulted in error: no such key: none";
+    assert_eq!(status(&untold), (403, message.into()));
     assert_eq!(webhook.asked().len(), 1);
 }

@@ -67,11 +67,14 @@ fn stored_by(served: &Served, subresource: &str) -> bool {
     served.kind() == "Pod" && subresource == "binding"
 }
 
-/// The kind of what is shown.
-pub(super) fn kind<'a>(attributes: &Attributes<'_>, served: &'a Served) -> &'a str {
+/// The kind of what is shown, and its version.
+pub(super) fn kind<'a>(attributes: &Attributes<'_>, served: &'a Served) -> (GroupVersion, &'a str) {
     let subresource = &attributes.target.subresource;
-    let of = served.resource.subresources.iter().find(|s| s.name == *subresource);
-    of.map_or(served.kind(), |s| s.kind.as_str())
+    let own = &served.resource.gv;
+    match served.resource.subresources.iter().find(|s| s.name == *subresource) {
+        Some(of) => (of.gv.as_ref().unwrap_or(own).clone(), &of.kind),
+        None => (own.clone(), served.kind()),
+    }
 }
 
 /// As reviews name it.
@@ -112,11 +115,8 @@ pub(super) fn options(attributes: &Attributes<'_>) -> Value {
 pub(super) fn about(attributes: &Attributes<'_>, shown_as: &Served, seen_as: &Served, name: &str) -> Value {
     let target = attributes.target;
     let kind_in = |served: &Served| {
-        let gv = match body_of_subresource(served, &target.subresource) {
-            Some((gv, _)) => gv,
-            None => served.resource.gv.clone(),
-        };
-        Map::from_iter([("group", gv.group), ("version", gv.version), ("kind", kind(attributes, served).to_owned())])
+        let (gv, kind) = kind(attributes, served);
+        Map::from_iter([("group", gv.group), ("version", gv.version), ("kind", kind.to_owned())])
     };
     let resource = |served: &Served| {
         let named = named(served, &target.subresource);

@@ -3,6 +3,7 @@
 use crate::{Errors, Place};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use trireme_cel::library::quantity_type;
 use trireme_cel::{DeclField, DeclType, Env, NoHints, Type};
 
 const MOST_SELECTORS: usize = 32;
@@ -19,14 +20,15 @@ fn env() -> &'static Env {
         let fields = [
             ("driver", simple(Type::String)),
             ("attributes", nested(Type::Dyn)),
-            ("capacity", nested(Type::opaque("kubernetes.Quantity"))),
+            ("capacity", nested(quantity_type())),
             ("allowMultipleAllocations", simple(Type::Bool)),
         ];
         let field =
             |(name, decl): (&str, DeclType)| (name.to_owned(), DeclField { decl: Arc::new(decl), required: true });
         let device =
             DeclType::object("kubernetes.DRADevice", fields.into_iter().map(field).collect::<BTreeMap<_, _>>());
-        Env::kubernetes().with_variable("device", device.cel_type.clone()).with_types(device.provider())
+        // KEP-4381: what is looked at often may have a name.
+        Env::kubernetes().with_bind().with_variable("device", device.cel_type.clone()).with_types(device.provider())
     });
     &ENV
 }
@@ -64,6 +66,23 @@ fn expression(place: &Place<'_>, errors: &mut Errors) {
             } else if program.cost_estimate(&NoHints).max > COST_LIMIT {
                 errors.forbidden(place, "too complex, exceeds cost limit");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_attributes_and_capacities() {
+        for (text, fine) in [
+            ("cel.bind(dra, device.attributes['dra.example.com'], dra.oneBool && dra.anotherBool)", true),
+            ("device.capacity['dra.example.com'].memory.compareTo(quantity('10Gi')) >= 0", true),
+            ("device.capacity['dra.example.com'].memory > 1", false),
+            ("device.driver == 'dra.example.com' && device.allowMultipleAllocations", true),
+        ] {
+            assert_eq!(env().compile(text).is_ok(), fine, "{text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Named, Phase, Reviews};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use trireme_schema::{Map, Status, Value, json};
+use trireme_schema::{GroupVersion, Map, Status, Value, json};
 
 /// A request, as a webhook sees it.
 #[derive(Clone, Debug)]
@@ -11,11 +11,11 @@ pub struct Asked<'a> {
     /// Identifies the request and its answer.
     pub uid: &'a str,
     /// The kind of the objects below.
-    pub kind: &'a str,
+    pub kind: (&'a GroupVersion, &'a str),
     /// Their resource.
     pub named: Named<'a>,
     /// The kind and resource that the client asked for, when it is another version.
-    pub original: (&'a str, Named<'a>),
+    pub original: ((&'a GroupVersion, &'a str), Named<'a>),
     /// The name; may be empty when it is to be made.
     pub name: &'a str,
     /// The namespace; empty for objects of the cluster.
@@ -61,8 +61,8 @@ impl Reviews {
     }
 }
 
-fn kind(named: &Named<'_>, kind: &str) -> Map {
-    Map::from_iter([("group", named.group), ("version", named.version), ("kind", kind)])
+fn kind((gv, kind): (&GroupVersion, &str)) -> Map {
+    Map::from_iter([("group", gv.group.as_str()), ("version", gv.version.as_str()), ("kind", kind)])
 }
 
 fn resource(named: &Named<'_>) -> Map {
@@ -74,7 +74,7 @@ impl Asked<'_> {
     pub fn review(&self, reviews: Reviews) -> Vec<u8> {
         let mut request = Map::new();
         request.insert("uid", self.uid);
-        request.insert("kind", kind(&self.named, self.kind));
+        request.insert("kind", kind(self.kind));
         request.insert("resource", resource(&self.named));
         let (original_kind, original) = &self.original;
         let mut text = |field: &str, text: &str| {
@@ -86,7 +86,7 @@ impl Asked<'_> {
         text("requestSubResource", original.subresource);
         text("name", self.name);
         text("namespace", self.namespace);
-        request.insert("requestKind", kind(original, original_kind));
+        request.insert("requestKind", kind(*original_kind));
         request.insert("requestResource", resource(original));
         request.insert("operation", self.operation);
         request.insert("userInfo", self.user.clone());

@@ -113,11 +113,13 @@ impl Question<'_> {
         let reviews = hook.reviews.ok_or("it accepts no version of AdmissionReview that this server knows")?;
         let uid = uuid::Uuid::new_v4().to_string();
         let subresource = &target.subresource;
+        let kind = request::kind(self.attributes, wanted);
+        let original = request::kind(self.attributes, &target.served);
         let asked = Asked {
             uid: &uid,
-            kind: request::kind(self.attributes, wanted),
+            kind: (&kind.0, kind.1),
             named: request::named(wanted, subresource),
-            original: (request::kind(self.attributes, &target.served), request::named(&target.served, subresource)),
+            original: ((&original.0, original.1), request::named(&target.served, subresource)),
             name: &self.name(),
             namespace: request::namespace(self.attributes),
             operation: request::operation(self.attributes.operation),
