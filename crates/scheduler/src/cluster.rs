@@ -4,7 +4,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use trireme_client::Key;
 
-use crate::index::Index;
+use crate::index::{Index, NamespaceLabels};
 use crate::{Labels, NodeInfo, NodeSpec, PodInfo};
 
 /// The scheduler's picture of the cluster.
@@ -17,7 +17,7 @@ pub struct Cluster {
     placed: HashMap<Key, Placed>,
     /// Pods whose node has not been seen yet.
     homeless: HashMap<Box<str>, Vec<Arc<PodInfo>>>,
-    namespaces: HashMap<Box<str>, Labels>,
+    namespaces: NamespaceLabels,
     images: HashMap<Box<str>, ImageSpread>,
     /// How often an image came to a node or left it.
     image_changes: u64,
@@ -138,9 +138,9 @@ impl Cluster {
         Some(self.changes.slots.iter().skip(skip).copied())
     }
 
-    /// Works with the counts.
-    pub fn with_index<T>(&self, work: impl FnOnce(&mut Index, &Self) -> T) -> T {
-        work(&mut self.index.lock(), self)
+    /// Works with the counts, and with the labels of namespaces.
+    pub fn with_index<T>(&self, work: impl FnOnce(&mut Index, &NamespaceLabels) -> T) -> T {
+        work(&mut self.index.lock(), &self.namespaces)
     }
 
     /// Sets the labels of a namespace; `None` when it is gone.
@@ -151,7 +151,7 @@ impl Cluster {
             None => self.namespaces.remove(name),
         };
         if !same {
-            self.index.get_mut().namespaces_changed();
+            self.index.get_mut().namespaces_changed(&self.namespaces);
         }
     }
 

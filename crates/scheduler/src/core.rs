@@ -373,7 +373,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn core() -> Core {
-        let profiles = Profiles::new([plugins::pure("default-scheduler")]);
+        let profiles =
+            Profiles::new([plugins::pure("default-scheduler", Arc::new(plugins::pod_topology_spread::Nobody))]);
         Core::new(Arc::new(profiles), Backoff::default(), SmallRng::seed_from_u64(1))
     }
 

@@ -156,6 +156,11 @@ impl PodSelector {
         there && selector.matches(labels)
     }
 
+    /// Whether namespaces are chosen by their labels.
+    pub fn by_namespace_labels(&self) -> bool {
+        matches!(self.namespaces, Namespaces::Selected(..))
+    }
+
     fn of_term(term: &PodTerm, namespace: &str, labels: &Labels) -> Self {
         let names = || term.namespaces.clone();
         let namespaces = match &term.namespace_selector {
@@ -288,6 +293,19 @@ fn host_ports(spec: &view::PodSpec) -> Vec<HostPort> {
 // === impl Spread ===
 
 impl Spread {
+    /// A constraint that nodes may break, of these pods.
+    pub fn preferred(key: &str, max_skew: i64, pods: PodSelector) -> Self {
+        Self {
+            key: key.into(),
+            max_skew,
+            required: false,
+            pods,
+            min_domains: 1,
+            honor_affinity: true,
+            honor_taints: false,
+        }
+    }
+
     fn read(constraint: &SpreadConstraint, namespace: &str, labels: &Labels) -> Self {
         Self {
             key: constraint.topology_key.clone(),

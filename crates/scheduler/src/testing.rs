@@ -75,3 +75,67 @@ pub fn scores(plugin: &dyn Plugin, pod: &Arc<PodInfo>, nodes: &[Arc<NodeSpec>]) 
     }
     scores
 }
+
+/// A cluster in which plugins are tried.
+#[derive(Default)]
+pub struct Lab {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Pods for which room is being made.
+    pub nominator: Nominator,
+}
+
+impl Lab {
+    fn context<'a>(&'a self, pod: &'a Arc<PodInfo>) -> Context<'a> {
+        Context { pod, cluster: &self.cluster, nominator: &self.nominator }
+    }
+
+    /// What a plugin says of each node.
+    pub fn verdicts(&self, plugin: &dyn Plugin, pod: &Arc<PodInfo>) -> Vec<Result<(), Status>> {
+        let cx = self.context(pod);
+        let mut state = CycleState::default();
+        match plugin.pre_filter(cx, &mut state) {
+            Ok(PreFilter::Skip) => self.cluster.nodes().map(|_| Ok(())).collect(),
+            Ok(_) => self.cluster.nodes().map(|node| plugin.filter(cx, &state, node)).collect(),
+            Err(status) => self.cluster.nodes().map(|_| Err(status.clone())).collect(),
+        }
+    }
+
+    /// What a plugin says of each node if another pod were on a node, or were not.
+    pub fn verdicts_if(
+        &self,
+        plugin: &dyn Plugin,
+        pod: &Arc<PodInfo>,
+        other: &Arc<PodInfo>,
+        on: &str,
+        there: bool,
+    ) -> Vec<Result<(), Status>> {
+        let cx = self.context(pod);
+        let mut state = CycleState::default();
+        let found = plugin.pre_filter(cx, &mut state).unwrap();
+        let node = self.cluster.node(on).unwrap();
+        match found {
+            // The framework does not tell plugins that have nothing to say; those that might must not skip.
+            PreFilter::Skip => {}
+            _ if there => plugin.add_pod(cx, &mut state, other, node),
+            _ => plugin.remove_pod(cx, &mut state, other, node),
+        }
+        self.cluster.nodes().map(|node| plugin.filter(cx, &state, node)).collect()
+    }
+
+    /// How much a plugin likes each node.
+    pub fn scores(&self, plugin: &dyn Plugin, pod: &Arc<PodInfo>) -> Vec<i64> {
+        let cx = self.context(pod);
+        let nodes: Vec<&NodeInfo> = self.cluster.nodes().collect();
+        let mut state = CycleState::default();
+        if plugin.indifferent(pod, &self.cluster) || plugin.pre_score(cx, &mut state, &nodes).unwrap() == PreScore::Skip
+        {
+            return vec![0; nodes.len()];
+        }
+        let mut scores: Vec<i64> = nodes.iter().map(|node| plugin.score(cx, &state, node)).collect();
+        if plugin.normalizes() {
+            plugin.normalize(&state, &nodes, &mut scores);
+        }
+        scores
+    }
+}

@@ -169,7 +169,13 @@ impl Chooser {
         let mut totals = feasible.known.clone();
         totals.resize(feasible.slots.len(), 0);
         let mut nodes: Vec<&NodeInfo> = Vec::new();
-        let rest = |at: usize| !feasible.scored.has(at);
+        let mut silent = feasible.scored;
+        for (at, enabled) in profile.at(Point::Score) {
+            if !silent.has(at) && enabled.plugin.indifferent(cx.pod, cx.cluster) {
+                silent.add(at);
+            }
+        }
+        let rest = |at: usize| !silent.has(at);
         let asked = profile.at(Point::Score).any(|(at, _)| rest(at));
         if asked || feasible.raw.iter().any(|(_, raw)| !all_equal(raw)) {
             nodes = feasible.slots.iter().filter_map(|slot| cx.cluster.at(*slot)).collect();

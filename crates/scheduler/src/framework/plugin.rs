@@ -184,6 +184,11 @@ pub trait Plugin: Send + Sync {
         0
     }
 
+    /// Whether the plugin will not tell nodes apart for this pod: then `pre_score` and `score` are not called.
+    fn indifferent(&self, _pod: &Arc<PodInfo>, _cluster: &Cluster) -> bool {
+        false
+    }
+
     /// Whether `normalize` does something. For the others scores of different nodes stand for themselves.
     fn normalizes(&self) -> bool {
         false
