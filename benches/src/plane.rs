@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
-use trireme_apiserver::{AdmissionOptions, ApiServer, Config, User, listener};
+use trireme_apiserver::listener::{self, Clients, Tls};
+use trireme_apiserver::{AdmissionOptions, ApiServer, Config, User};
 use trireme_client::{Https, Transport, tls_trusting};
 use trireme_pki::{ClusterPki, ServingNames, certificates};
 use trireme_store::Store;
@@ -40,12 +41,14 @@ impl Plane {
             authentication: trireme_apiserver::AuthenticationOptions::default(),
             admission: AdmissionOptions::default(),
             audit: trireme_apiserver::audit::Options::default(),
+            aggregation: trireme_apiserver::AggregationOptions::default(),
         };
         let nobody = tls_trusting([])?.with_no_client_auth();
         let kubelets = Kubelets::new(Arc::new(Direct), Arc::new(nobody));
         let server = ApiServer::open(Store::open(&dir.join("store"))?, config, kubelets).await?;
         let clients = certificates(pki.client_ca.certificate(), "the client CA")?;
-        let tls = listener::tls(pki.serving.chain()?, pki.serving.private_key()?, &clients)?;
+        let clients = Clients::new(&clients, &[])?;
+        let tls = Tls::new(pki.serving.chain()?, pki.serving.private_key()?, clients)?;
         let stop = CancellationToken::new();
         tokio::spawn(listener::serve(server.clone(), tcp, tls, stop.clone()));
         Ok(Self { server, pki, port, stop })

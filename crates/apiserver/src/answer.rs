@@ -3,29 +3,54 @@
 use crate::media::{Form, Wanted};
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use trireme_schema::{GroupVersion, Status, builtin, decode, json, proto, yaml};
 
-/// A body: whole or streamed.
-pub type Body = BoxBody<Bytes, Infallible>;
+/// A body: whole or streamed. What comes from elsewhere may break off, and who reads it is to see that.
+pub type Body = BoxBody<Bytes, Broken>;
+
+/// An answer broke off.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the answer broke off: {0}")]
+pub struct Broken(pub String);
 
 /// A body that is there already.
 pub fn whole(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).boxed()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
 /// A body that comes in pieces.
 pub fn streamed(pieces: BoxStream<'static, Bytes>) -> Body {
-    BodyExt::boxed(StreamBody::new(
-        pieces.map(|b| Ok::<_, Infallible>(Frame::data(b))).into_stream().boxed().into_sync(),
-    ))
+    breakable(pieces.map(Ok).boxed())
+}
+
+/// A body that comes in pieces, and may break off.
+pub fn breakable(pieces: BoxStream<'static, Result<Bytes, Broken>>) -> Body {
+    BodyExt::boxed(StreamBody::new(pieces.map(|piece| piece.map(Frame::data)).boxed().into_sync()))
+}
+
+/// A body that comes from another server, piece by piece as it comes. Its trailers are left out.
+pub fn passed_on(body: hyper::body::Incoming) -> Body {
+    let pieces = futures::stream::unfold(Some(body), |body| async move {
+        let mut body = body?;
+        loop {
+            match body.frame().await? {
+                Ok(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Some((Ok(data), Some(body)));
+                    }
+                }
+                Err(error) => return Some((Err(Broken(error.to_string())), None)),
+            }
+        }
+    });
+    breakable(pieces.boxed())
 }
 
 /// A body that keeps something until it has been sent, or nobody wants it any more.
@@ -40,7 +65,7 @@ struct Keeping<T> {
 
 impl<T: Unpin> hyper::body::Body for Keeping<T> {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

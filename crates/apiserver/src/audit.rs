@@ -158,6 +158,24 @@ impl Trail {
         }
     }
 
+    /// By which the request is named.
+    pub(crate) fn id(&self) -> &str {
+        &self.draft.id
+    }
+
+    /// Ends with an answer that is another server's, when its last piece has gone; what is in it is that one's to note.
+    pub(crate) fn passed_on(mut self, response: Response<Body>, lasts: bool) -> Response<Body> {
+        self.draft.code = Some(response.status().as_u16());
+        let mut response = response;
+        if let Ok(id) = http::HeaderValue::from_str(&self.draft.id) {
+            response.headers_mut().insert("audit-id", id);
+        }
+        if lasts && response.status().is_success() {
+            self.tell(Stage::ResponseStarted);
+        }
+        response.map(|body| answer::keeping(body, self))
+    }
+
     /// Ends with the answer: at once, or, for one that lasts, when its last piece has gone.
     pub(crate) async fn answered(mut self, response: Response<Body>, lasts: bool) -> Response<Body> {
         self.draft.code = Some(response.status().as_u16());
@@ -178,7 +196,10 @@ impl Trail {
         let (parts, body) = response.into_parts();
         let bytes = match body.collect().await {
             Ok(collected) => collected.to_bytes(),
-            Err(never) => match never {},
+            Err(broken) => {
+                let pieces = futures::stream::iter([Err(broken)]);
+                return Response::from_parts(parts, answer::breakable(futures::StreamExt::boxed(pieces)));
+            }
         };
         let object = event::object(&content_type, &bytes, self.told.omit_managed_fields);
         if failed {

@@ -3,10 +3,13 @@
 mod config;
 mod issuers;
 mod jwt;
+mod request_header;
 mod tokens;
 mod webhook;
 
 pub use config::{Options, read_tokens};
+pub use request_header::RequestHeaders;
+pub(crate) use request_header::tell as tell_who_asks;
 pub use tokens::{Bound, TokenIssuer};
 
 use crate::server::{ApiServer, Config, header_text};
@@ -20,6 +23,8 @@ use trireme_schema::{Status, Value};
 pub struct Credentials {
     /// From a verified client certificate: common name and organizations.
     pub certificate: Option<(String, Vec<String>)>,
+    /// The common name of a verified certificate of a front proxy.
+    pub proxy: Option<String>,
     /// A caller in this process, who is known already.
     pub known: Option<User>,
     /// The other end of the connection.
@@ -32,6 +37,7 @@ pub struct Authenticator {
     tokens: Vec<(String, User)>,
     issuers: Vec<issuers::Issuer>,
     webhook: Option<webhook::Webhook>,
+    request_headers: Option<RequestHeaders>,
     anonymous: Anonymous,
 }
 
@@ -52,11 +58,15 @@ impl Authenticator {
                 return Err(format!("jwt[{i}].issuer.url: there is another issuer {:?}", one.url));
             }
         }
+        if let Some(headers) = &options.request_headers {
+            headers.check().map_err(|why| format!("request headers: {why}"))?;
+        }
         Ok(Self {
             issuer,
             tokens: config.static_tokens.clone(),
             issuers,
             webhook: options.webhook.clone().map(webhook::Webhook::new),
+            request_headers: options.request_headers.clone(),
             anonymous: Anonymous::read(options.config.as_ref())?,
         })
     }
@@ -75,6 +85,9 @@ impl Authenticator {
         if let Some(user) = &peer.known {
             return Ok(user.clone());
         }
+        if let Some(user) = self.behind_proxy(headers, peer) {
+            return Ok(user);
+        }
         if let Some((name, organizations)) = &peer.certificate {
             let groups: Vec<&str> = organizations.iter().map(String::as_str).collect();
             return Ok(User::new(name, &groups));
@@ -87,6 +100,25 @@ impl Authenticator {
             }
             (None, _) if self.anonymous.may(path) => Ok(User::anonymous()),
             _ => Err(Status::unauthorized()),
+        }
+    }
+
+    /// The user for whom a front proxy asks, if one asks that is believed.
+    fn behind_proxy(&self, headers: &HeaderMap, peer: &Credentials) -> Option<User> {
+        let (options, name) = (self.request_headers.as_ref()?, peer.proxy.as_ref()?);
+        if !options.allows(name) {
+            tracing::debug!(name, "a certificate of the front proxies' authority has a name that is not allowed");
+            return None;
+        }
+        options.user(headers)
+    }
+
+    /// Takes away what a user proved himself with: nobody who gets the request later is to see or believe it.
+    pub fn forget_proofs(&self, headers: &mut HeaderMap) {
+        headers.remove(header::AUTHORIZATION);
+        request_header::clear_usual(headers);
+        if let Some(options) = &self.request_headers {
+            options.clear(headers);
         }
     }
 

@@ -5,7 +5,7 @@ pub(crate) mod node;
 mod pods;
 mod rbac;
 
-pub use impersonation::impersonated;
+pub use impersonation::{forget_impersonation, impersonated};
 pub use node::NodePods;
 pub(crate) use rbac::listed;
 pub use rbac::{Resolved, Rule, resolve, rules_of_role};

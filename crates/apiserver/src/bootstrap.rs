@@ -58,8 +58,7 @@ pub(crate) async fn ensure(server: &ApiServer) -> Result<(), Status> {
     let cidrs: Vec<String> = server.config.service_ranges.iter().map(ToString::to_string).collect();
     range.set_at(&["spec", "cidrs"], cidrs);
     create(server, "networking.k8s.io", "servicecidrs", "", range).await?;
-    kubernetes_service(server).await?;
-    authentication_config(server).await
+    kubernetes_service(server).await
 }
 
 async fn create(server: &ApiServer, group: &str, plural: &str, namespace: &str, object: Value) -> Result<(), Status> {
@@ -291,14 +290,6 @@ async fn replace(server: &ApiServer, group: &str, plural: &str, object: Value) -
     };
     let options = WriteOptions { field_manager: "kube-apiserver".into(), ..WriteOptions::default() };
     server.update(&target, &change, &options).await.map(drop)
-}
-
-/// What aggregated servers need to know of this one's clients.
-async fn authentication_config(server: &ApiServer) -> Result<(), Status> {
-    let mut object = Value::object();
-    object.set_at(&["metadata", "name"], "extension-apiserver-authentication");
-    object.set_at(&["data", "client-ca-file"], server.config.client_ca.as_str());
-    create(server, "", "configmaps", "kube-system", object).await
 }
 
 #[cfg(test)]

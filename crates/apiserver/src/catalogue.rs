@@ -2,7 +2,6 @@
 
 use crate::convert::{self, Conversion};
 use crate::custom::Custom;
-use crate::discovery;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,8 +113,7 @@ pub struct Catalogue {
 #[derive(Debug, Default)]
 pub struct Shelf {
     by_name: BTreeMap<(GroupVersion, String), Arc<Served>>,
-    /// Groups with their versions, in the order in which clients are told of them.
-    pub groups: Vec<(String, Vec<String>)>,
+    versions: Vec<GroupVersion>,
 }
 
 impl Catalogue {
@@ -176,13 +174,20 @@ impl Shelf {
     fn of(all: impl Iterator<Item = Arc<Served>>) -> Self {
         let by_name: BTreeMap<_, _> =
             all.map(|served| ((served.resource.gv.clone(), served.resource.plural.clone()), served)).collect();
-        let groups = discovery::groups(by_name.values());
-        Self { by_name, groups }
+        let mut versions: Vec<GroupVersion> = by_name.keys().map(|(gv, _)| gv.clone()).collect();
+        // They stand together.
+        versions.dedup();
+        Self { by_name, versions }
     }
 
     /// Whether a group and version is served.
     pub fn has_version(&self, gv: &GroupVersion) -> bool {
-        self.by_name.keys().any(|(have, _)| have == gv)
+        self.versions.contains(gv)
+    }
+
+    /// Groups and versions, sorted.
+    pub fn versions(&self) -> impl Iterator<Item = &GroupVersion> {
+        self.versions.iter()
     }
 
     /// All, sorted by group, version and name.

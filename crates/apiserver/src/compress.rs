@@ -33,7 +33,11 @@ pub(crate) async fn gzip(response: Response<Body>) -> Response<Body> {
     while begin.len() <= LEAST {
         match body.frame().await {
             Some(Ok(frame)) => begin.extend_from_slice(&frame.into_data().unwrap_or_default()),
-            Some(Err(never)) => match never {},
+            // What begins with a break is passed on as that.
+            Some(Err(broken)) => {
+                let pieces = [Ok(begin.freeze()), Err(broken)];
+                return Response::from_parts(parts, answer::breakable(futures::stream::iter(pieces).boxed()));
+            }
             None => return Response::from_parts(parts, answer::whole(begin)),
         }
     }
@@ -49,24 +53,24 @@ pub(crate) async fn gzip(response: Response<Body>) -> Response<Body> {
                 Some(bytes) => Some(bytes),
                 None => match body.frame().await {
                     Some(Ok(frame)) => Some(frame.into_data().unwrap_or_default()),
-                    Some(Err(never)) => match never {},
+                    Some(Err(broken)) => return Some((Err(broken), (None, None, body))),
                     None => None,
                 },
             };
             let Some(piece) = piece else {
                 // Writing to memory does not fail.
                 let rest = encoder.take()?.finish().unwrap_or_default();
-                return Some((Bytes::from(rest), (None, None, body)));
+                return Some((Ok(Bytes::from(rest)), (None, None, body)));
             };
             let writer = encoder.as_mut()?;
             writer.write_all(&piece).ok()?;
             let out = std::mem::take(writer.get_mut());
             if !out.is_empty() {
-                return Some((Bytes::from(out), (encoder, begin, body)));
+                return Some((Ok(Bytes::from(out)), (encoder, begin, body)));
             }
         }
     });
-    Response::from_parts(parts, answer::streamed(pieces.boxed()))
+    Response::from_parts(parts, answer::breakable(pieces.boxed()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Discovery: which groups, versions and resources there are; OpenAPI: what their objects look like.
 
+use crate::aggregation::Ties;
 use crate::answer::{self, Body};
 use crate::catalogue::Served;
 use crate::custom;
@@ -13,30 +14,6 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use trireme_schema::{GroupVersion, Map, Status, Value, json};
 
-/// Groups in upstream's order of priority; others follow by name.
-const ORDER: &[&str] = &[
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-];
-
 /// The protobuf form of OpenAPI v2, and how older clients ask for it.
 const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const GNOSTIC_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -48,7 +25,8 @@ pub struct Packed {
 }
 
 impl Packed {
-    fn new(document: &[u8]) -> Self {
+    /// Packs a document.
+    pub fn new(document: &[u8]) -> Self {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, document);
         let hash = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -57,7 +35,13 @@ impl Packed {
         Self { hash, gzip: gzip.into() }
     }
 
-    fn unpack(&self) -> Vec<u8> {
+    /// What tells it from others.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The document.
+    pub fn unpack(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let unpacked = flate2::read::GzDecoder::new(&*self.gzip).read_to_end(&mut out);
         debug_assert!(unpacked.is_ok(), "we packed it");
@@ -99,23 +83,6 @@ impl Documents {
             !matches!(name.as_str(), "v2" | "v2.pb") && group.is_none_or(|group| !groups.contains(group))
         });
     }
-}
-
-/// Groups with their versions, in the order in which clients are told of them; the first version is the preferred one.
-pub fn groups<'a>(all: impl Iterator<Item = &'a Arc<Served>>) -> Vec<(String, Vec<String>)> {
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for served in all.filter(|s| !s.group().is_empty()) {
-        let versions = groups.entry(served.group().to_owned()).or_default();
-        if !versions.contains(&served.resource.gv.version) {
-            versions.push(served.resource.gv.version.clone());
-        }
-    }
-    for versions in groups.values_mut() {
-        versions.sort_by(|a, b| trireme_extensions::version::order(a, b));
-    }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(name, _)| (ORDER.iter().position(|o| o == name).unwrap_or(usize::MAX), name.clone()));
-    groups
 }
 
 fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
@@ -200,17 +167,30 @@ fn resource_list(server: &ApiServer, gv: &GroupVersion) -> Value {
 /// The aggregated document (`apidiscovery.k8s.io/v2`).
 fn aggregated(server: &ApiServer, core: bool) -> Value {
     let shelf = server.catalogue.now();
-    let groups: Vec<(String, Vec<String>)> =
-        if core { vec![(String::new(), vec!["v1".to_owned()])] } else { shelf.groups.clone() };
+    let groups = match core {
+        true => vec![(String::new(), vec!["v1".to_owned()])],
+        false => server.aggregation.groups(&shelf, Ties::Group),
+    };
     let items = groups.iter().map(|(name, versions)| {
         let versions = versions.iter().map(|version| {
             let gv = GroupVersion { group: name.clone(), version: version.clone() };
-            let resources = shelf.all().filter(|s| s.resource.gv == gv).map(|s| aggregated_resource(s)).collect();
-            map([
-                ("version", version.as_str().into()),
-                ("resources", Value::Array(resources)),
-                ("freshness", "Current".into()),
-            ])
+            let (resources, current) = match server.aggregation.of(&gv) {
+                Some(remote) => {
+                    let known = remote.known();
+                    (known.resources.clone(), known.current)
+                }
+                None => {
+                    let own = shelf.all().filter(|s| s.resource.gv == gv);
+                    (own.map(|s| aggregated_resource(s)).collect(), true)
+                }
+            };
+            let mut entry = Map::from_iter([("version", version.as_str())]);
+            // Of a server that never answered, no resources are known, which is not the same as that there are none.
+            if !resources.is_empty() {
+                entry.insert("resources", Value::Array(resources));
+            }
+            entry.insert("freshness", if current { "Current" } else { "Stale" });
+            Value::Object(entry)
         });
         let mut metadata = Map::new();
         if !name.is_empty() {
@@ -298,13 +278,14 @@ pub fn answer(
         ["api", "v1"] => resource_list(server, &GroupVersion::parse("v1")),
         ["apis"] => {
             let shelf = server.catalogue.now();
-            let groups = shelf.groups.iter().map(|(name, versions)| group_value(name, versions)).collect();
+            let groups = server.aggregation.groups(&shelf, Ties::Service);
+            let groups = groups.iter().map(|(name, versions)| group_value(name, versions)).collect();
             map([("kind", "APIGroupList".into()), ("apiVersion", "v1".into()), ("groups", Value::Array(groups))])
         }
         ["apis", group] => {
             let shelf = server.catalogue.now();
-            let (name, versions) =
-                shelf.groups.iter().find(|(name, _)| name == group).ok_or_else(Status::no_such_path)?;
+            let groups = server.aggregation.groups(&shelf, Ties::Service);
+            let (name, versions) = groups.iter().find(|(name, _)| name == group).ok_or_else(Status::no_such_path)?;
             let mut value = group_value(name, versions);
             value.set_at(&["kind"], "APIGroup");
             value.set_at(&["apiVersion"], "v1");
@@ -349,7 +330,7 @@ pub fn answer(
 fn root_paths(server: &ApiServer) -> Vec<String> {
     let mut paths: Vec<String> =
         ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"].map(str::to_owned).to_vec();
-    for (name, versions) in &server.catalogue.now().groups {
+    for (name, versions) in &server.aggregation.groups(&server.catalogue.now(), Ties::Service) {
         paths.push(format!("/apis/{name}"));
         paths.extend(versions.iter().map(|v| format!("/apis/{name}/{v}")));
     }
@@ -392,24 +373,33 @@ fn openapi_index(server: &ApiServer) -> Value {
         let url = format!("/openapi/v3/{name}?hash={hash}");
         paths.insert(name, map([("serverRelativeURL", url.into())]));
     };
-    add("api/v1".into(), &GroupVersion::parse("v1"));
-    for (group, versions) in &shelf.groups {
-        for version in versions {
-            add(format!("apis/{group}/{version}"), &GroupVersion { group: group.clone(), version: version.clone() });
-        }
+    for gv in shelf.versions().filter(|gv| server.aggregation.of(gv).is_none()) {
+        let name = if gv.group.is_empty() { format!("api/{gv}") } else { format!("apis/{gv}") };
+        add(name, gv);
+    }
+    for (name, url) in server.aggregation.v3_index() {
+        paths.insert(name, map([("serverRelativeURL", url.into())]));
     }
     map([("paths", paths.into())])
 }
 
 fn openapi_document(server: &ApiServer, name: &str) -> Option<Arc<Packed>> {
+    if let Some(elsewhere) = server.aggregation.document_elsewhere(name) {
+        return elsewhere.remote.made_document();
+    }
     if let Some(found) = server.documents.openapi.lock().get(name) {
         return Some(found.clone());
     }
     let (catalogue, version) = (&*server.catalogue.now(), &server.config.version);
     let find = |name: &str| custom::definitions::find(server, name);
+    let v2 = || {
+        let mut document = openapi::v2(catalogue, version, &find);
+        server.aggregation.merge_v2(catalogue, &mut document);
+        document
+    };
     let bytes = match name {
-        "v2" => json::to_vec(&openapi::v2(catalogue, version, &find)),
-        "v2.pb" => openapi::gnostic::document(&openapi::v2(catalogue, version, &find)),
+        "v2" => json::to_vec(&v2()),
+        "v2.pb" => openapi::gnostic::document(&v2()),
         "api/v1" => json::to_vec(&openapi::v3(catalogue, &GroupVersion::parse("v1"), version, &find)),
         _ => {
             let gv = GroupVersion::parse(name.strip_prefix("apis/")?);

@@ -21,10 +21,11 @@ pub(crate) fn is_api(server: &ApiServer, info: &RequestInfo) -> bool {
             server.catalogue.find(group, &info.version, &info.resource).is_some()
         }
         (Some("apis"), Some(group)) => {
-            let groups = &server.catalogue.now().groups;
-            let versions = groups.iter().find(|(name, _)| name == group).map(|(_, versions)| versions);
-            versions
-                .is_some_and(|versions| parts.next().is_none_or(|v| v.is_empty() || versions.iter().any(|w| w == v)))
+            let version = parts.next().unwrap_or_default();
+            let shelf = server.catalogue.now();
+            let own = shelf.versions().any(|gv| gv.group == group && (version.is_empty() || gv.version == version));
+            // Versions that other servers have are theirs to tell of.
+            own || (version.is_empty() && server.aggregation.has_group(group))
         }
         _ => false,
     }

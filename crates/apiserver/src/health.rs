@@ -20,6 +20,7 @@ pub fn answer(server: &ApiServer, info: &RequestInfo, query: &Query) -> Option<R
             let mut text = server.metrics.text();
             server.flow.metrics(&mut text);
             server.policies.metrics(&mut text);
+            server.aggregation.metrics.text(&mut text);
             if let Some(audit) = &server.audit {
                 audit.metrics(&mut text);
             }

@@ -38,11 +38,10 @@ impl Transport for InProcess {
             let request = http::Request::from_parts(parts, Incoming::Whole(body));
             let response = server.serve(request, info, query, user, &accept).await;
             let (parts, body) = response.into_parts();
-            let bytes = match body.collect().await {
-                Ok(collected) => collected.to_bytes(),
-                Err(never) => match never {},
-            };
-            Ok(Response::from_parts(parts, bytes))
+            match body.collect().await {
+                Ok(collected) => Ok(Response::from_parts(parts, collected.to_bytes())),
+                Err(broken) => Err(Error::Unreachable(broken.to_string())),
+            }
         }
         .boxed()
     }

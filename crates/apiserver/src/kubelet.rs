@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::io;
 use std::sync::Arc;
@@ -312,7 +312,7 @@ fn stream_query(query: &Query) -> String {
 }
 
 /// Headers that are of one connection and not of the request.
-fn is_hop(name: &HeaderName) -> bool {
+pub(crate) fn is_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
@@ -329,7 +329,7 @@ fn is_hop(name: &HeaderName) -> bool {
 }
 
 /// Sends a request over a connection and its answer back; an upgrade becomes a tunnel.
-async fn forward(
+pub(crate) async fn forward(
     connection: Box<dyn Connection>,
     mut request: Request<Incoming>,
     path: &str,
@@ -366,19 +366,7 @@ async fn forward(
         return Ok(answer);
     }
     let (parts, body) = response.into_parts();
-    let pieces = futures::stream::unfold(body, |mut body| async move {
-        loop {
-            match body.frame().await? {
-                Ok(frame) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Some((data, body));
-                    }
-                }
-                Err(_) => return None,
-            }
-        }
-    });
-    let mut answer = Response::new(crate::answer::streamed(futures::StreamExt::boxed(pieces)));
+    let mut answer = Response::new(crate::answer::passed_on(body));
     *answer.status_mut() = parts.status;
     for (name, value) in &parts.headers {
         if !is_hop(name) {

@@ -2,10 +2,11 @@
 //!
 //! A request meets, in this order: [`listener`] (TLS, HTTP), `authn` (who), [`request`] (what), `authz` (may he),
 //! `resources` (bodies, patches, `defaults`, shapes), `managed` (who owns which field), `admission`, `validation`,
-//! `registry` (compare-and-swap in the store). Reads are snapshots of the store's topics and end as the stored bytes.
+//! `registry` (compare-and-swap in the store). What another server has goes to it by [`aggregation`] instead. Reads are snapshots of the store's topics and end as the stored bytes.
 //! Components in the same process come in through [`inprocess`], the same way without the network.
 
 mod admission;
+pub mod aggregation;
 pub mod allocate;
 mod answer;
 pub mod audit;
@@ -55,7 +56,8 @@ mod warnings;
 mod watching;
 
 pub use admission::Options as AdmissionOptions;
-pub use authn::{Credentials, Options as AuthenticationOptions, read_tokens};
+pub use aggregation::Options as AggregationOptions;
+pub use authn::{Credentials, Options as AuthenticationOptions, RequestHeaders, read_tokens};
 pub use inprocess::InProcess;
 pub use kubelet::Kubelets;
 pub use server::{ApiServer, Config, Incoming, StartError};

@@ -4,10 +4,12 @@ use crate::authn::Credentials;
 use crate::server::{ApiServer, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,42 +18,137 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// TLS that shows one certificate, and asks for (and does not insist on) a client certificate of one of `clients`.
-///
-/// # Errors
-/// When certificate or key cannot be used.
-pub fn tls(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    clients: &[CertificateDer<'static>],
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let shown = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())?;
-    tls_showing(Arc::new(SingleCertAndKey::from(shown)), clients)
+/// Whose client certificates are believed: users', and those of front proxies, which say in headers who asks.
+#[derive(Debug)]
+pub struct Clients {
+    users: Arc<dyn ClientCertVerifier>,
+    proxies: Option<Arc<dyn ClientCertVerifier>>,
+    hints: Vec<DistinguishedName>,
 }
 
-/// The same with a certificate that may be replaced.
-///
-/// # Errors
-/// When the authority of clients is none.
-pub fn tls_showing(
-    shown: Arc<dyn ResolvesServerCert>,
-    clients: &[CertificateDer<'static>],
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+impl Clients {
+    /// Clients with certificates of these authorities.
+    ///
+    /// # Errors
+    /// When an authority is none, or there is none for users.
+    pub fn new(
+        users: &[CertificateDer<'static>],
+        proxies: &[CertificateDer<'static>],
+    ) -> Result<Arc<Self>, rustls::Error> {
+        let users = verifier(users)?;
+        let proxies = if proxies.is_empty() { None } else { Some(verifier(proxies)?) };
+        let mut hints = users.root_hint_subjects().to_vec();
+        hints.extend(proxies.iter().flat_map(|p| p.root_hint_subjects().iter().cloned()));
+        Ok(Arc::new(Self { users, proxies, hints }))
+    }
+
+    /// What a chain that was shown proves: what it says of a user, and the name of a proxy.
+    fn credentials(&self, chain: Option<&[CertificateDer<'_>]>) -> Credentials {
+        let Some((leaf, between)) = chain.and_then(|c| c.split_first()) else { return Credentials::default() };
+        let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else { return Credentials::default() };
+        let subject = certificate.subject();
+        let name = subject.iter_common_name().next().and_then(|a| a.as_str().ok()).map(str::to_owned);
+        let organizations = subject.iter_organization().filter_map(|a| a.as_str().ok()).map(str::to_owned).collect();
+        let now = UnixTime::now();
+        let is = |by: &Arc<dyn ClientCertVerifier>| by.verify_client_cert(leaf, between, now).is_ok();
+        Credentials {
+            proxy: name.clone().filter(|_| self.proxies.as_ref().is_some_and(is)),
+            certificate: name.filter(|_| is(&self.users)).map(|name| (name, organizations)),
+            ..Credentials::default()
+        }
+    }
+}
+
+fn verifier(authorities: &[CertificateDer<'static>]) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in clients {
+    for certificate in authorities {
         roots.add(certificate.clone())?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|e| rustls::Error::General(e.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(shown);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated();
+    verifier.build().map_err(|e| rustls::Error::General(e.to_string()))
+}
+
+impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let refused = match self.users.verify_client_cert(shown, between, now) {
+            Ok(verified) => return Ok(verified),
+            Err(refused) => refused,
+        };
+        let by_proxies = self.proxies.as_ref().and_then(|p| p.verify_client_cert(shown, between, now).ok());
+        by_proxies.ok_or(refused)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.users.verify_tls12_signature(message, shown, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        shown: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.users.verify_tls13_signature(message, shown, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.users.supported_verify_schemes()
+    }
+}
+
+/// What the listener shows, and whom it believes.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    clients: Arc<Clients>,
+}
+
+impl Tls {
+    /// TLS that shows one certificate, and asks for (and does not insist on) a client certificate.
+    ///
+    /// # Errors
+    /// When certificate or key cannot be used.
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        clients: Arc<Clients>,
+    ) -> Result<Self, rustls::Error> {
+        let shown = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())?;
+        Self::showing(Arc::new(SingleCertAndKey::from(shown)), clients)
+    }
+
+    /// The same with a certificate that may be replaced.
+    ///
+    /// # Errors
+    /// When there is no version of TLS to speak.
+    pub fn showing(shown: Arc<dyn ResolvesServerCert>, clients: Arc<Clients>) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(clients.clone())
+            .with_cert_resolver(shown);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config), clients })
+    }
 }
 
 /// A handshake that takes longer is given up.
@@ -60,8 +157,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves until `stop`; then ends watches and lets requests finish.
-pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<ServerConfig>, stop: CancellationToken) {
-    let acceptor = TlsAcceptor::from(tls);
+pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Tls, stop: CancellationToken) {
+    let (acceptor, clients) = (TlsAcceptor::from(tls.config), tls.clients);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -78,7 +175,7 @@ pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<Serve
             }
         };
         let _ = stream.set_nodelay(true);
-        let (server, acceptor, stop) = (server.clone(), acceptor.clone(), stop.clone());
+        let (server, acceptor, clients, stop) = (server.clone(), acceptor.clone(), clients.clone(), stop.clone());
         connections.spawn(async move {
             let secured = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 Ok(Ok(secured)) => secured,
@@ -88,7 +185,7 @@ pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<Serve
                 }
                 Err(_) => return,
             };
-            let mut peer = credentials(secured.get_ref().1.peer_certificates());
+            let mut peer = clients.credentials(secured.get_ref().1.peer_certificates());
             peer.address = Some(address.ip());
             let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
                 let (server, peer) = (server.clone(), peer.clone());
@@ -117,14 +214,4 @@ pub async fn serve(server: Arc<ApiServer>, listener: TcpListener, tls: Arc<Serve
     server.stop();
     connections.close();
     let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
-}
-
-/// Common name and organizations of a verified client certificate.
-fn credentials(chain: Option<&[CertificateDer<'_>]>) -> Credentials {
-    let Some(leaf) = chain.and_then(|c| c.first()) else { return Credentials::default() };
-    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else { return Credentials::default() };
-    let subject = certificate.subject();
-    let name = subject.iter_common_name().next().and_then(|a| a.as_str().ok()).map(str::to_owned);
-    let organizations = subject.iter_organization().filter_map(|a| a.as_str().ok()).map(str::to_owned).collect();
-    Credentials { certificate: name.map(|name| (name, organizations)), ..Credentials::default() }
 }

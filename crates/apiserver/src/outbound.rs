@@ -3,15 +3,13 @@
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Limited};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use trireme_client::pool::{self, Pool, SystemResolver};
 use trireme_client::tls_trusting;
 use trireme_schema::{Value, json, yaml};
 
@@ -22,7 +20,7 @@ const LONGEST: usize = 4 << 20;
 #[derive(Clone)]
 pub struct Outbound {
     url: Uri,
-    tls: Arc<rustls::ClientConfig>,
+    pool: Pool,
     authorization: Option<HeaderValue>,
 }
 
@@ -66,7 +64,7 @@ impl Outbound {
             _ => return Err(format!("{url}: must begin with https://")),
         }
         let tls = tls_trusting(certificates(authorities)?).map_err(|e| e.to_string())?.with_no_client_auth();
-        Ok(Self { url: uri, tls: Arc::new(tls), authorization: None })
+        Ok(Self { url: uri, pool: pool(tls), authorization: None })
     }
 
     /// The service that a kubeconfig's current context names. Files in it are relative to the kubeconfig.
@@ -118,7 +116,7 @@ impl Outbound {
                 .map_err(|e| e.to_string())?
                 .with_client_auth_cert(certificates(&certificate)?, key)
                 .map_err(|e| format!("client-certificate: {e}"))?;
-            service.tls = Arc::new(tls);
+            service.pool = pool(tls);
         }
         let token = match (user.str_at(&["token"]), user.str_at(&["tokenFile"])) {
             ("", "") => String::new(),
@@ -169,31 +167,17 @@ impl Outbound {
 
     async fn exchange(&self, method: Method, body: Bytes) -> Result<Value, CallError> {
         let failed = |why: &dyn std::fmt::Display| CallError::Failed(self.url.clone(), why.to_string());
-        let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let secure = self.url.scheme_str() == Some("https");
-        let port = self.url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| failed(&e))?;
-        let path = self.url.path_and_query().map_or("/", |p| p.as_str());
         let mut request = Request::builder()
             .method(method)
-            .uri(path)
-            .header(header::HOST, self.url.authority().map_or(host.as_str(), |a| a.as_str()))
+            .uri(self.url.clone())
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .body(pool::whole(body))
             .map_err(|e| failed(&e))?;
         if let Some(value) = &self.authorization {
             request.headers_mut().insert(header::AUTHORIZATION, value.clone());
         }
-        let response = if secure {
-            let name = ServerName::try_from(host).map_err(|e| failed(&e))?;
-            let connector = TlsConnector::from(self.tls.clone());
-            let stream = connector.connect(name, stream).await.map_err(|e| failed(&e))?;
-            send(stream, request).await
-        } else {
-            send(stream, request).await
-        };
-        let response = response.map_err(|e| failed(&e))?;
+        let response = self.pool.send(request).await.map_err(|e| failed(&e))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(|e| failed(&e))?.to_bytes();
         if !status.is_success() {
@@ -203,21 +187,8 @@ impl Outbound {
     }
 }
 
-async fn send<S>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-) -> Result<http::Response<hyper::body::Incoming>, hyper::Error>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the answer's body.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to a webhook ended");
-        }
-    });
-    sender.send_request(request).await
+fn pool(tls: rustls::ClientConfig) -> Pool {
+    Pool::new(tls, None, Arc::new(SystemResolver))
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {

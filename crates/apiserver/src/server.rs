@@ -2,6 +2,7 @@
 
 use crate::admission::{self, Admission, Policies, ServiceAddresses, Webhooks};
 use crate::allocate::Range;
+use crate::aggregation::{self, Aggregation, Elsewhere, proxy};
 use crate::answer::{self, Body};
 use crate::audit::{self, Audit, Origin};
 use crate::authn::{Authenticator, Credentials};
@@ -54,6 +55,8 @@ pub struct Config {
     pub admission: admission::Options,
     /// What is noted of requests, and where.
     pub audit: audit::Options,
+    /// How other servers are asked for what is theirs.
+    pub aggregation: aggregation::Options,
 }
 
 /// Bodies larger than this are refused (etcd's limit is 1.5 MB; upstream's request limit 3 MB).
@@ -82,6 +85,7 @@ pub struct ApiServer {
     pub(crate) policies: Policies,
     pub(crate) metrics: Metrics,
     pub(crate) kubelets: Kubelets,
+    pub(crate) aggregation: Aggregation,
     pub(crate) documents: discovery::Documents,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }
@@ -114,14 +118,21 @@ impl ApiServer {
             policies,
             metrics: Metrics::default(),
             kubelets,
+            aggregation: Aggregation::default(),
             documents: discovery::Documents::default(),
             stopping: tokio_util::sync::CancellationToken::new(),
             config,
         });
         crate::bootstrap::ensure(&server).await.map_err(StartError::Bootstrap)?;
         crate::custom::definitions::start(&server).await;
+        aggregation::start(&server).await;
         crate::flow::start(&server).await;
         Ok(server)
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// When an event that is written now goes.
@@ -149,6 +160,7 @@ impl ApiServer {
                 return ended(trail, answer::failure(&status, Wanted::default())).await;
             }
         };
+        self.authenticator.forget_proofs(request.headers_mut());
         let user = match authz::impersonated(self, &user, request.headers(), &authz::Action::of(&info)) {
             Ok(None) => user,
             Ok(Some(other)) => {
@@ -160,6 +172,7 @@ impl ApiServer {
                 return ended(trail, answer::failure(&status, Wanted::default())).await;
             }
         };
+        authz::forget_impersonation(request.headers_mut());
         request.extensions_mut().insert(origin);
         let (verb, resource) = (info.verb.clone(), info.resource.clone());
         let response = self.serve(request, info, query, user, &accept).await;
@@ -195,6 +208,9 @@ impl ApiServer {
         // Components in this process bring no origin; they are not held up.
         let origin = request.extensions().get::<Origin>().cloned();
         let mut trail = self.trail(&request, &info, &user, origin.as_ref().unwrap_or(&Origin::default()), &notes);
+        if let Some(elsewhere) = self.elsewhere(&info) {
+            return self.passed_on(elsewhere, request, (&info, &query), user, trail, &notes).await;
+        }
         let long = info.verb == "watch" || resources::is_stream(&info, &query);
         let held = origin.is_some() && !resources::is_stream(&info, &query);
         let compressed = info.is_resource && !long && compress::takes_gzip(request.headers());
@@ -215,6 +231,69 @@ impl ApiServer {
             None => response,
         };
         if compressed { compress::gzip(response).await } else { response }
+    }
+
+    /// The server that has what a request is about, unless it is this one.
+    fn elsewhere(&self, info: &RequestInfo) -> Option<Elsewhere> {
+        match info.path.strip_prefix("/openapi/v3/") {
+            Some(name) => self.aggregation.document_elsewhere(name).filter(|e| e.remote.has_document()),
+            None => self.aggregation.elsewhere(&info.path),
+        }
+    }
+
+    /// Passes a request on to the server that has what it is about, when its user may do here what he asks for.
+    async fn passed_on(
+        self: &Arc<Self>,
+        elsewhere: Elsewhere,
+        request: Request<Incoming>,
+        (info, query): (&RequestInfo, &Query),
+        user: Arc<User>,
+        trail: Option<audit::Trail>,
+        notes: &Notes,
+    ) -> Response<Body> {
+        let watches = info.verb == "watch";
+        let streams = resources::is_stream(info, query) || proxy::is_upgrade(request.headers());
+        let lasts = watches || streams;
+        let origin = request.extensions().get::<Origin>();
+        let peer = origin.and_then(|origin| origin.peer);
+        let held = origin.is_some() && !streams;
+        let pass = match if held { self.flow.enter(self, &user, info, query).await } else { Ok(None) } {
+            Ok(pass) => pass,
+            Err(refusal) => return ended(trail, *refusal).await,
+        };
+        if let Err(status) = self.authorized(&user, info, notes) {
+            let wanted = Wanted::negotiate(&header_text(request.headers(), header::ACCEPT)).unwrap_or_default();
+            return ended(trail, answer::failure(&status, wanted)).await;
+        }
+        let document = !info.is_resource && info.path.split('/').filter(|part| !part.is_empty()).count() == 3;
+        let within = if document { proxy::DOCUMENT } else { REQUEST_DEADLINE };
+        let until = (!lasts).then(|| tokio::time::Instant::now() + within);
+        let audit_id = match &trail {
+            Some(trail) => trail.id().to_owned(),
+            None => uuid::Uuid::new_v4().to_string(),
+        };
+        let asked = proxy::Asked { user: &user, audit_id: &audit_id, peer, until };
+        let response = proxy::pass(self, &elsewhere.remote, elsewhere.available, request, asked).await;
+        let response = match pass {
+            // A watch gives its seat back when it has begun.
+            Some(pass) => pass.finish(!watches, response),
+            None => response,
+        };
+        match trail {
+            Some(trail) => trail.passed_on(response, lasts),
+            None => response,
+        }
+    }
+
+    /// Lets a request pass or not, and notes why.
+    fn authorized(&self, user: &User, info: &RequestInfo, notes: &Notes) -> Result<(), Status> {
+        let decision = authz::decide(self, user, &authz::Action::of(info));
+        if self.audit.is_some() {
+            let word = if decision.is_allowed() { "allow" } else { "forbid" };
+            notes.annotate("authorization.k8s.io/decision", word);
+            notes.annotate("authorization.k8s.io/reason", decision.reason());
+        }
+        authz::passes(&decision, user, info)
     }
 
     /// The request, whose body has been read where it is to be noted.
@@ -269,13 +348,7 @@ impl ApiServer {
         wanted: Wanted,
         notes: &Notes,
     ) -> Result<Response<Body>, Status> {
-        let decision = authz::decide(self, &user, &authz::Action::of(info));
-        if self.audit.is_some() {
-            let word = if decision.is_allowed() { "allow" } else { "forbid" };
-            notes.annotate("authorization.k8s.io/decision", word);
-            notes.annotate("authorization.k8s.io/reason", decision.reason());
-        }
-        authz::passes(&decision, &user, info)?;
+        self.authorized(&user, info, notes)?;
         if !info.is_resource {
             return documents::answer(self, info, query, request.headers(), wanted);
         }

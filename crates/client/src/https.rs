@@ -6,16 +6,13 @@ use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use http::{HeaderValue, Method, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::{BodyExt, Limited};
 use rand::Rng;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::escape;
+use crate::pool::{self, Pool, SystemResolver};
 use crate::{Error, Request, Response, Selection, Transport, WatchEvent, WatchStream};
 
 /// The longest answer that is read into memory: a list of a large cluster.
@@ -39,7 +36,7 @@ pub struct HttpsConfig {
 }
 
 struct Shared {
-    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool,
     server: String,
     token: ArcSwapOption<String>,
 }
@@ -68,24 +65,8 @@ struct BookmarkMeta {
 impl Https {
     /// A transport; connections are made when they are needed.
     pub fn new(config: HttpsConfig) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(Duration::from_secs(10)));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config.tls)
-            .https_only()
-            .enable_all_versions()
-            .wrap_connector(tcp);
-        let http = Http::builder(TokioExecutor::new())
-            .pool_timer(hyper_util::rt::TokioTimer::new())
-            .timer(hyper_util::rt::TokioTimer::new())
-            .http2_keep_alive_interval(Some(Duration::from_secs(30)))
-            .http2_keep_alive_timeout(Duration::from_secs(15))
-            .http2_adaptive_window(true)
-            .build(connector);
         let shared = Shared {
-            http,
+            pool: Pool::new(config.tls, None, Arc::new(SystemResolver)),
             server: config.server.trim_end_matches('/').to_owned(),
             token: ArcSwapOption::from_pointee(config.token),
         };
@@ -107,16 +88,8 @@ impl Shared {
             let value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|e| bad(&e))?;
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
-        self.http.request(request.map(Full::new)).await.map_err(|error| {
-            // hyper's own message hides the reason in its sources.
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(inner) = source {
-                text = inner.to_string();
-                source = inner.source();
-            }
-            Error::Unreachable(format!("{}: {text}", self.server))
-        })
+        let answer = self.pool.send(request.map(pool::whole)).await;
+        answer.map_err(|error| Error::Unreachable(format!("{}: {error}", self.server)))
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Certificates {
     pub serving: Arc<Shown>,
     /// What it shows to kubelets.
     pub kubelet_client: Arc<Shown>,
+    /// What it shows to aggregated API servers.
+    pub front_proxy: Arc<Shown>,
 }
 
 impl Certificates {
@@ -38,7 +40,8 @@ impl Certificates {
         let dir = instance.path("pki");
         let pki = ClusterPki::open_at(&dir, &names, life, SystemTime::now())?;
         let (serving, kubelet_client) = (Shown::new(&with_authority(&pki))?, Shown::new(&pki.kubelet_client)?);
-        Ok((Self { dir, names, life, serving, kubelet_client }, pki))
+        let front_proxy = Shown::new(&pki.front_proxy)?;
+        Ok((Self { dir, names, life, serving, kubelet_client, front_proxy }, pki))
     }
 
     /// Shows new certificates in place of those that are due, and writes the files that carry them; tells how long all
@@ -47,6 +50,7 @@ impl Certificates {
         let pki = ClusterPki::open_at(&self.dir, &self.names, self.life, SystemTime::now())?;
         self.serving.replace(&with_authority(&pki))?;
         self.kubelet_client.replace(&pki.kubelet_client)?;
+        self.front_proxy.replace(&pki.front_proxy)?;
         ControlPlane::write_files(instance, args, &pki, url)?;
         Ok(pki.until_due(SystemTime::now())?)
     }

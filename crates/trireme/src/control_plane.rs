@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
-use trireme_apiserver::{ApiServer, Config, User, listener};
+use trireme_apiserver::listener::{self, Tls};
+use trireme_apiserver::{ApiServer, Config, User};
 use trireme_client::{Client, Credentials, Informers, Kubeconfig, tls_trusting};
 use trireme_controllers::{Clients, Clock, Controllers, Options};
 use trireme_pki::{Authority, ClusterPki, Role, ServingNames};
@@ -65,13 +66,17 @@ impl ControlPlane {
             static_tokens: args
                 .security
                 .tokens((pki.node_secret.clone(), User::new("system:bootstrap:trireme", &["system:bootstrappers"])))?,
-            authentication: args.security.authentication()?,
+            authentication: args.security.authentication(&pki.front_proxy_ca)?,
             admission: args.security.admission()?,
             audit: args.security.audit()?,
+            aggregation: args.security.aggregation(certificates.front_proxy.clone())?,
         };
+        let users = trireme_pki::certificates(pki.client_ca.certificate(), "the client CA")?;
+        let proxies = config.authentication.request_headers.as_ref();
+        let proxies = proxies.map(|h| trireme_pki::certificates(&h.client_ca, "the front proxies' CA")).transpose()?;
+        let clients = listener::Clients::new(&users, &proxies.unwrap_or_default())?;
         let server = ApiServer::open(store, config, kubelets(&pki, certificates.kubelet_client.clone())?).await?;
-        let clients = trireme_pki::certificates(pki.client_ca.certificate(), "the client CA")?;
-        let tls = listener::tls_showing(certificates.serving.clone(), &clients)?;
+        let tls = Tls::showing(certificates.serving.clone(), clients)?;
         let mut tasks = vec![tokio::spawn(listener::serve(server.clone(), listener, tls, stop.clone()))];
 
         // One cache of the state for all components of this process; each acts as itself.

@@ -1,14 +1,26 @@
 //! Flags about the API server's authentication, admission, auditing and encryption at rest, with kube-apiserver's names.
 
 use crate::Failure;
+use crate::shown::Shown;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use trireme_apiserver::audit::{self, LogOptions, WebhookOptions};
 use trireme_apiserver::outbound::Outbound;
-use trireme_apiserver::{AdmissionOptions, AuthenticationOptions, User, read_tokens};
+use trireme_apiserver::aggregation::Routing;
+use trireme_apiserver::{
+    AdmissionOptions, AggregationOptions, AuthenticationOptions, RequestHeaders, User, read_tokens,
+};
+use trireme_pki::{Authority, Identity};
 use trireme_sealing::Sealing;
 use trireme_store::Store;
+
+/// The name of the cluster's own front proxy.
+const FRONT_PROXY: &str = "front-proxy-client";
+
+fn read(flag: &str, file: &Path) -> Result<String, Failure> {
+    Ok(std::fs::read_to_string(file).map_err(|e| format!("{flag}: {}: {e}", file.display()))?)
+}
 
 /// Who may do what, and what is looked at on the way.
 #[derive(Args, Clone, Debug, Default)]
@@ -31,6 +43,33 @@ pub struct Security {
     /// A service that reviews tokens: a file with a kubeconfig.
     #[arg(long, env = "TRIREME_AUTHENTICATION_TOKEN_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
     pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// Authorities of front proxies' certificates, which say in headers who asks; the cluster's own are the default.
+    #[arg(long, env = "TRIREME_REQUESTHEADER_CLIENT_CA_FILE", value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of front proxies; empty is any that the authorities sign.
+    #[arg(long, env = "TRIREME_REQUESTHEADER_ALLOWED_NAMES", value_name = "NAME", value_delimiter = ',')]
+    pub requestheader_allowed_names: Option<Vec<String>>,
+    /// Headers with the user's name.
+    #[arg(long, env = "TRIREME_REQUESTHEADER_USERNAME_HEADERS", value_name = "HEADER", value_delimiter = ',')]
+    pub requestheader_username_headers: Option<Vec<String>>,
+    /// Headers with the user's unique id.
+    #[arg(long, env = "TRIREME_REQUESTHEADER_UID_HEADERS", value_name = "HEADER", value_delimiter = ',')]
+    pub requestheader_uid_headers: Option<Vec<String>>,
+    /// Headers with the user's groups.
+    #[arg(long, env = "TRIREME_REQUESTHEADER_GROUP_HEADERS", value_name = "HEADER", value_delimiter = ',')]
+    pub requestheader_group_headers: Option<Vec<String>>,
+    /// What the names of headers with more about the user begin with.
+    #[arg(long, env = "TRIREME_REQUESTHEADER_EXTRA_HEADERS_PREFIX", value_name = "PREFIX", value_delimiter = ',')]
+    pub requestheader_extra_headers_prefix: Option<Vec<String>>,
+    /// Certificate that is shown to aggregated API servers; the cluster's own is the default.
+    #[arg(long, env = "TRIREME_PROXY_CLIENT_CERT_FILE", value_name = "FILE", requires = "proxy_client_key_file")]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    /// Key of that certificate.
+    #[arg(long, env = "TRIREME_PROXY_CLIENT_KEY_FILE", value_name = "FILE", requires = "proxy_client_cert_file")]
+    pub proxy_client_key_file: Option<PathBuf>,
+    /// Reach aggregated API servers at their endpoints, not by the address of their service.
+    #[arg(long, env = "TRIREME_ENABLE_AGGREGATOR_ROUTING")]
+    pub enable_aggregator_routing: bool,
     /// What is encrypted at rest, and how: a file with an EncryptionConfiguration.
     #[arg(long, env = "TRIREME_ENCRYPTION_PROVIDER_CONFIG", value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,
@@ -80,17 +119,53 @@ impl Security {
         Ok(all)
     }
 
-    /// Authentication as the flags say.
+    /// Authentication as the flags say; `front_proxy` is the authority of the cluster's own front proxy.
     ///
     /// # Errors
     /// What is wrong with a file.
-    pub fn authentication(&self) -> Result<AuthenticationOptions, Failure> {
+    pub fn authentication(&self, front_proxy: &Authority) -> Result<AuthenticationOptions, Failure> {
         let config = self.authentication_config.as_deref().map(AuthenticationOptions::read_config).transpose();
         let webhook = self.authentication_token_webhook_config_file.as_deref().map(Outbound::of_kubeconfig).transpose();
         Ok(AuthenticationOptions {
             config: config.map_err(|why| format!("--authentication-config: {why}"))?,
             webhook: webhook.map_err(|why| format!("--authentication-token-webhook-config-file: {why}"))?,
+            request_headers: Some(self.request_headers(front_proxy)?),
         })
+    }
+
+    /// Front proxies that are believed: the cluster's own, unless the flags say others.
+    fn request_headers(&self, front_proxy: &Authority) -> Result<RequestHeaders, Failure> {
+        let usual = match &self.requestheader_client_ca_file {
+            None => RequestHeaders::usual(front_proxy.certificate(), &[FRONT_PROXY]),
+            Some(file) => RequestHeaders::usual(&read("--requestheader-client-ca-file", file)?, &[]),
+        };
+        trireme_pki::certificates(&usual.client_ca, "--requestheader-client-ca-file")?;
+        let or = |given: &Option<Vec<String>>, usual: Vec<String>| given.clone().unwrap_or(usual);
+        let any = |names: Vec<String>| names.into_iter().filter(|name| !name.is_empty()).collect();
+        Ok(RequestHeaders {
+            allowed_names: any(or(&self.requestheader_allowed_names, usual.allowed_names)),
+            username_headers: or(&self.requestheader_username_headers, usual.username_headers),
+            uid_headers: or(&self.requestheader_uid_headers, usual.uid_headers),
+            group_headers: or(&self.requestheader_group_headers, usual.group_headers),
+            extra_headers_prefix: or(&self.requestheader_extra_headers_prefix, usual.extra_headers_prefix),
+            ..usual
+        })
+    }
+
+    /// How aggregated API servers are asked; `own` is the cluster's own certificate of a front proxy.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn aggregation(&self, own: Arc<Shown>) -> Result<AggregationOptions, Failure> {
+        let client: Arc<Shown> = match (&self.proxy_client_cert_file, &self.proxy_client_key_file) {
+            (Some(certificate), Some(key)) => Shown::new(&Identity {
+                certificate: read("--proxy-client-cert-file", certificate)?,
+                key: read("--proxy-client-key-file", key)?,
+            })?,
+            _ => own,
+        };
+        let routing = if self.enable_aggregator_routing { Routing::Endpoint } else { Routing::ClusterAddress };
+        Ok(AggregationOptions { client: Some(client), routing })
     }
 
     /// The store, whose values are encrypted at rest as the flag says.

@@ -2,25 +2,20 @@
 
 use crate::endpoint::{Endpoint, service_of};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
-use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::collections::HashMap;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
+use trireme_client::Trust;
+use trireme_client::pool::{self, Pool, Resolve, SystemResolver};
 
 /// Finds the cluster's services.
 pub trait Services: Send + Sync {
@@ -54,14 +49,11 @@ pub enum CallError {
 const LARGEST_ANSWER: usize = 16 << 20;
 /// Clients (one for each set of authorities) that are kept at most.
 const MOST_CLIENTS: usize = 256;
-const IDLE: Duration = Duration::from_secs(90);
-
-type Https = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
 /// Posts to webhooks.
 pub struct Caller {
     services: Arc<dyn Services>,
-    clients: Mutex<HashMap<Vec<u8>, Https>>,
+    clients: Mutex<HashMap<Vec<u8>, Pool>>,
 }
 
 impl Caller {
@@ -85,13 +77,13 @@ impl Caller {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, */*")
             .header(header::USER_AGENT, "kube-apiserver-admission")
-            .body(Full::new(body))
+            .body(pool::whole(body))
             .map_err(|e| unreachable(e.to_string()))?;
         let exchange = async {
-            let response = client.request(request).await.map_err(|e| unreachable(innermost(&e)))?;
+            let response = client.send(request).await.map_err(|e| unreachable(e.to_string()))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-            let body = body.map_err(|e| unreachable(innermost(e.as_ref())))?.to_bytes();
+            let body = body.map_err(|e| unreachable(pool::in_words(e.as_ref(), &uri)))?.to_bytes();
             if status == StatusCode::OK { Ok(body) } else { Err(CallError::Refused(in_words(status, &body))) }
         };
         match tokio::time::timeout(timeout, exchange).await {
@@ -100,12 +92,13 @@ impl Caller {
         }
     }
 
-    fn client(&self, endpoint: &Endpoint) -> Result<Https, CallError> {
+    fn client(&self, endpoint: &Endpoint) -> Result<Pool, CallError> {
         let mut clients = self.clients.lock();
         if let Some(client) = clients.get(&endpoint.authorities) {
             return Ok(client.clone());
         }
-        let client = https(roots(&endpoint.authorities)?, Resolver(self.services.clone()))?;
+        let tls = trust(&endpoint.authorities)?.tls().map_err(|e| CallError::Authorities(e.to_string()))?;
+        let client = Pool::new(tls.with_no_client_auth(), None, Arc::new(OfCluster(self.services.clone())));
         if clients.len() >= MOST_CLIENTS {
             clients.clear();
         }
@@ -122,45 +115,15 @@ fn with_timeout(uri: &Uri, timeout: Duration) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, CallError> {
+fn trust(pem: &[u8]) -> Result<Trust, CallError> {
     if pem.is_empty() {
-        let mut roots = RootCertStore::empty();
-        // What of the system's store cannot be read is not trusted.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
+        return Ok(Trust::System);
     }
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|e| CallError::Authorities(e.to_string()))?;
-        roots.add(certificate).map_err(|e| CallError::Authorities(e.to_string()))?;
+    let authorities: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match authorities.map_err(|e| CallError::Authorities(e.to_string()))? {
+        none if none.is_empty() => Err(CallError::Authorities("the bundle has no certificate".into())),
+        authorities => Ok(Trust::Authorities(authorities)),
     }
-    if roots.is_empty() {
-        return Err(CallError::Authorities("the bundle has no certificate".into()));
-    }
-    Ok(roots)
-}
-
-fn https(roots: RootCertStore, resolver: Resolver) -> Result<Https, CallError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| CallError::Authorities(e.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut tcp = HttpConnector::new_with_resolver(resolver);
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_only()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(tcp);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .timer(TokioTimer::new())
-        .build(connector))
 }
 
 /// What a failure's status says to who asked.
@@ -178,38 +141,14 @@ fn in_words(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-/// hyper's own words hide the reason in the error's sources.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
 /// Finds services of the cluster, and any other host by the system's resolver.
-#[derive(Clone)]
-struct Resolver(Arc<dyn Services>);
+struct OfCluster(Arc<dyn Services>);
 
-impl tower_service::Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let services = self.0.clone();
-        Box::pin(async move {
-            if let Some((name, namespace)) = service_of(name.as_str()) {
-                let address = services.address(namespace, name).map_err(io::Error::other)?;
-                return Ok(vec![SocketAddr::new(address, 0)].into_iter());
-            }
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(found.into_iter())
-        })
+impl Resolve for OfCluster {
+    fn resolve(&self, host: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        let Some((name, namespace)) = service_of(&host) else { return SystemResolver.resolve(host) };
+        let address = self.0.address(namespace, name).map_err(io::Error::other);
+        async move { Ok(vec![SocketAddr::new(address?, 0)]) }.boxed()
     }
 }
 
@@ -228,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_bundle_without_certificates_is_refused() {
-        assert!(matches!(roots(b"none"), Err(CallError::Authorities(_))));
-        assert!(roots(b"").is_ok());
+        assert!(matches!(trust(b"none"), Err(CallError::Authorities(_))));
+        assert!(trust(b"").is_ok());
     }
 }

@@ -1,5 +1,7 @@
 //! An API server on a directory of its own, and clients of it in the same process.
 
+use rustls::client::ResolvesClientCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,9 +9,10 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
-use trireme_apiserver::{AdmissionOptions, ApiServer, Config, InProcess, User, listener};
+use trireme_apiserver::listener::{self, Clients, Tls};
+use trireme_apiserver::{AdmissionOptions, AggregationOptions, ApiServer, Config, InProcess, RequestHeaders, User};
 use trireme_client::Client;
-use trireme_pki::{ClusterPki, ServingNames, certificates};
+use trireme_pki::{ClusterPki, Identity, ServingNames, certificates};
 use trireme_store::Store;
 
 /// The token by which a request over TLS is the administrator's.
@@ -21,7 +24,8 @@ pub struct Lab {
     pub server: Arc<ApiServer>,
     /// Its store.
     pub store: Store,
-    pki: ClusterPki,
+    /// Its keys.
+    pub pki: ClusterPki,
     _dir: TempDir,
 }
 
@@ -65,9 +69,13 @@ impl Lab {
             server_ca: pki.server_ca.certificate().to_owned(),
             service_account_key: pki.service_account_key.clone(),
             static_tokens: vec![(TOKEN.into(), admin())],
-            authentication: trireme_apiserver::AuthenticationOptions::default(),
+            authentication: trireme_apiserver::AuthenticationOptions {
+                request_headers: Some(RequestHeaders::usual(pki.front_proxy_ca.certificate(), &["front-proxy-client"])),
+                ..trireme_apiserver::AuthenticationOptions::default()
+            },
             admission: AdmissionOptions::default(),
             audit: trireme_apiserver::audit::Options::default(),
+            aggregation: AggregationOptions { client: Some(shown(&pki.front_proxy)?), ..AggregationOptions::default() },
         };
         change(&mut config);
         let tls = trireme_client::tls_trusting([])?.with_no_client_auth();
@@ -96,11 +104,20 @@ impl Lab {
         listener: TcpListener,
         stop: CancellationToken,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let clients = certificates(self.pki.client_ca.certificate(), "the client CA")?;
-        let tls = listener::tls(self.pki.serving.chain()?, self.pki.serving.private_key()?, &clients)?;
+        let users = certificates(self.pki.client_ca.certificate(), "the client CA")?;
+        let headers = self.server.config().authentication.request_headers.as_ref();
+        let proxies = headers.map(|h| certificates(&h.client_ca, "the front proxies' CA")).transpose()?;
+        let clients = Clients::new(&users, &proxies.unwrap_or_default())?;
+        let tls = Tls::new(self.pki.serving.chain()?, self.pki.serving.private_key()?, clients)?;
         listener::serve(self.server.clone(), listener, tls, stop).await;
         Ok(())
     }
+}
+
+/// A certificate that is shown to servers.
+fn shown(identity: &Identity) -> Result<Arc<dyn ResolvesClientCert>, Box<dyn Error + Send + Sync>> {
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&identity.private_key()?)?;
+    Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::new(identity.chain()?, key))))
 }
 
 fn admin() -> User {

@@ -1,5 +1,6 @@
 //! How users prove who they are: an `AuthenticationConfiguration`, files of tokens, services elsewhere.
 
+use super::RequestHeaders;
 use crate::outbound::Outbound;
 use crate::user::User;
 use std::path::Path;
@@ -12,6 +13,8 @@ pub struct Options {
     pub config: Option<Value>,
     /// A service that reviews tokens.
     pub webhook: Option<Outbound>,
+    /// Front proxies that say who asks.
+    pub request_headers: Option<RequestHeaders>,
 }
 
 impl Options {

@@ -22,6 +22,15 @@ pub struct Impersonated {
 /// From so many groups or values on one check for all of them is tried first.
 const MANY: usize = 4;
 
+/// Takes away the headers that name whom to be: it has been looked at, and nobody later is to believe it.
+pub fn forget_impersonation(headers: &mut HeaderMap) {
+    let named = |name: &&http::HeaderName| name.as_str().starts_with("impersonate-");
+    let found: Vec<http::HeaderName> = headers.keys().filter(named).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
 /// Whom the headers name; nobody when there are none.
 fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     let all = |name: &str| -> Vec<String> {
