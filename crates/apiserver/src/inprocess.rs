@@ -1,5 +1,8 @@
 //! The server as a transport for components in its own process: the same pipeline, no network, shared bytes.
 
+mod elsewhere;
+
+use crate::answer::Body;
 use crate::authz;
 use crate::request::{Query, RequestInfo};
 use crate::server::{ApiServer, Incoming};
@@ -29,14 +32,9 @@ impl ApiServer {
 
 impl Transport for InProcess {
     fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, Error>> {
-        let (server, user) = (self.server.clone(), self.user.clone());
+        let this = self.clone();
         async move {
-            let query = Query::parse(request.uri().query().unwrap_or_default());
-            let info = RequestInfo::read(request.method(), request.uri().path(), &query);
-            let accept = crate::server::header_text(request.headers(), http::header::ACCEPT);
-            let (parts, body) = request.into_parts();
-            let request = http::Request::from_parts(parts, Incoming::Whole(body));
-            let response = server.serve(request, info, query, user, &accept).await;
+            let response = this.serve(request).await;
             let (parts, body) = response.into_parts();
             match body.collect().await {
                 Ok(collected) => Ok(Response::from_parts(parts, collected.to_bytes())),
@@ -47,6 +45,9 @@ impl Transport for InProcess {
     }
 
     fn watch(&self, selection: Selection, since: Option<String>) -> WatchStream {
+        if self.server.aggregation.elsewhere(&selection.collection).is_some() {
+            return elsewhere::watch(self.clone(), selection, since);
+        }
         let (server, user) = (self.server.clone(), self.user.clone());
         futures::stream::once(open(server, user, selection, since))
             .map(|opened| match opened {
@@ -58,9 +59,24 @@ impl Transport for InProcess {
     }
 }
 
+impl InProcess {
+    /// Sends a request, as one from the network would be served.
+    async fn serve(&self, request: Request) -> http::Response<Body> {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::read(request.method(), request.uri().path(), &query);
+        let accept = crate::server::header_text(request.headers(), http::header::ACCEPT);
+        let request = request.map(Incoming::Whole);
+        self.server.serve(request, info, query, self.user.clone(), &accept).await
+    }
+}
+
 fn error(status: &Status) -> Error {
     let code = http::StatusCode::from_u16(status.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     Error::from_answer(code, &trireme_schema::json::to_vec(&status.to_value()))
+}
+
+fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 async fn open(
@@ -69,8 +85,6 @@ async fn open(
     selection: Selection,
     since: Option<String>,
 ) -> Result<BoxStream<'static, Result<WatchEvent, Error>>, Status> {
-    let escape =
-        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     let mut query = String::from("watch=true&allowWatchBookmarks=true");
     if let Some(labels) = &selection.labels {
         query.push_str(&format!("&labelSelector={}", escape(labels)));

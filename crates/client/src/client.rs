@@ -180,10 +180,25 @@ impl Client {
         path_and_query: &str,
         body: Option<(&'static str, Bytes)>,
     ) -> Result<Response, Error> {
+        self.call(method, path_and_query, "application/json", body).await
+    }
+
+    /// Reads a document in the form of a media type.
+    pub async fn document(&self, path: &str, accept: &str) -> Result<Response, Error> {
+        self.call(Method::GET, path, accept, None).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        accept: &str,
+        body: Option<(&'static str, Bytes)>,
+    ) -> Result<Response, Error> {
         let mut request = http::Request::builder()
             .method(method)
             .uri(path_and_query)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, accept)
             .header(header::USER_AGENT, &*self.user_agent);
         let body = match body {
             Some((content_type, body)) => {

@@ -27,6 +27,7 @@ mod elector;
 mod entry;
 mod error;
 mod events;
+pub mod frames;
 mod https;
 mod informer;
 mod kind;

@@ -134,6 +134,18 @@ impl FakeApi {
         self.0.lock().documents.insert(path.to_owned(), body);
     }
 
+    /// Discovery: resources of the core group (plural, kind, verbs), and other groups.
+    pub(crate) fn resources(&self, core: &[(&str, &str, &[&str])], groups: Value) {
+        let resource = |(plural, kind, verbs): &(&str, &str, &[&str])| {
+            let scope = if *kind == "Namespace" { "Cluster" } else { "Namespaced" };
+            json!({"resource": plural, "responseKind": {"kind": kind}, "scope": scope, "verbs": verbs})
+        };
+        let resources: Vec<Value> = core.iter().map(resource).collect();
+        let version = json!({"version": "v1", "freshness": "Current", "resources": resources});
+        self.document("/api", json!({"items": [{"metadata": {}, "versions": [version]}]}));
+        self.document("/apis", json!({"items": groups}));
+    }
+
     fn handle(&self, request: &Request) -> Response {
         let path = request.uri().path();
         let mut state = self.0.lock();

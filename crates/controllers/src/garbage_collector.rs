@@ -32,6 +32,8 @@ const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 /// Changes of the set of resources come in bursts: they are awaited before discovery is asked.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Resources of a server that does not answer are not awaited for longer: the others are to be collected all the same.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How many owners are remembered as gone.
 const REMEMBERED: usize = 4_096;
 
@@ -108,6 +110,9 @@ impl GarbageCollector {
                         tokio::select! {
                             () = self.shutdown.cancelled() => return,
                             _ = known => {}
+                            () = tokio::time::sleep(PATIENCE) => {
+                                tracing::warn!("the garbage collector begins without the objects of some resources");
+                            }
                         }
                         ready.notify_one();
                         first = false;
@@ -146,18 +151,17 @@ impl GarbageCollector {
         running: &mut HashMap<Resource, CancellationToken>,
         queue: &Queue<Key>,
     ) -> Vec<Informer<Object>> {
-        // A group that did not answer this time keeps its informers.
-        if discovered.failed.is_empty() {
-            let served: HashSet<&Resource> = discovered.resources.iter().map(|served| &served.resource).collect();
-            running.retain(|resource, stop| {
-                let stays = served.contains(resource);
-                if !stays {
-                    stop.cancel();
-                    self.graph.lock().remove_resource(resource).into_iter().for_each(|uid| queue.add(by_uid(&uid)));
-                }
-                stays
-            });
-        }
+        let served: HashSet<&Resource> = discovered.resources.iter().map(|served| &served.resource).collect();
+        running.retain(|resource, stop| {
+            // A version that did not answer this time keeps its informers.
+            let version = format!("{}/{}", resource.group, resource.version);
+            let stays = served.contains(resource) || discovered.failed.contains_key(&version);
+            if !stays {
+                stop.cancel();
+                self.graph.lock().remove_resource(resource).into_iter().for_each(|uid| queue.add(by_uid(&uid)));
+            }
+            stays
+        });
         let mut by_kind = self.resources.lock();
         let mut started = Vec::new();
         for served in discovered.resources {

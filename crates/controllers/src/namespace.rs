@@ -29,7 +29,7 @@ pub(crate) struct Namespaces {
 /// What happened to the content.
 #[derive(Debug, Default)]
 struct Outcome {
-    undiscovered: Vec<String>,
+    undiscovered: Option<String>,
     failures: Vec<String>,
     /// Objects left, by resource.
     remaining: BTreeMap<String, usize>,
@@ -54,7 +54,8 @@ impl Namespaces {
 
     async fn delete_content(&self, namespace: &str) -> Result<Outcome, Error> {
         let discovered = discover(&self.client).await?;
-        let mut outcome = Outcome { undiscovered: discovered.failed, ..Outcome::default() };
+        let failure = discovered.failure().map(|why| format!("{} failing: {why}", discovered.failed.len()));
+        let mut outcome = Outcome { undiscovered: failure, ..Outcome::default() };
         let deletable = |served: &Served| {
             served.resource.namespaced && (served.can(&["deletecollection"]) || served.can(&["list", "delete"]))
         };
@@ -149,7 +150,7 @@ impl Controller for Namespaces {
         if let Some(patch) = merge_patch::status(&current.metadata, &old, &new)? {
             current = api.patch(&key.name, Some("status"), &patch).await?;
         }
-        if !outcome.remaining.is_empty() || !outcome.failures.is_empty() || !outcome.undiscovered.is_empty() {
+        if !outcome.remaining.is_empty() || !outcome.failures.is_empty() || outcome.undiscovered.is_some() {
             // What has stood in the way for long will do so for a while longer.
             let since = current.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
             return Ok(Requeue::seconds(((now.as_second() - since.as_second()) / 4).clamp(AGAIN.0, AGAIN.1)));
@@ -174,9 +175,9 @@ fn status(old: &NamespaceStatus, outcome: &Outcome, now: Timestamp) -> Namespace
     let rows: [(&str, bool, &str, String, &str, &str); 5] = [
         (
             "NamespaceDeletionDiscoveryFailure",
-            !outcome.undiscovered.is_empty(),
+            outcome.undiscovered.is_some(),
             "DiscoveryFailed",
-            format!("Discovery failed for some groups, {}", list(&outcome.undiscovered)),
+            format!("Discovery failed for some groups, {}", outcome.undiscovered.as_deref().unwrap_or_default()),
             "ResourcesDiscovered",
             "All resources successfully discovered",
         ),
@@ -245,18 +246,37 @@ mod tests {
     use serde_json::json;
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_known_goes_while_a_server_does_not_answer_and_the_namespace_waits_for_it() {
+        let api = FakeApi::default();
+        let resources = [("configmaps", "ConfigMap", &["delete", "deletecollection", "list"][..])];
+        let stale = json!([{"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "freshness": "Stale"}]}]);
+        api.resources(&resources, stale);
+        let context = api.context(Options::default(), clock_at("2026-01-01T00:00:00Z"));
+        tokio::spawn(run(Namespaces::new(&context), context.shutdown.clone()));
+        api.put::<Namespace>(json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}}));
+        api.put::<ConfigMap>(json!({"metadata": {"name": "c", "namespace": "n"}}));
+        api.change::<Namespace>("", "n", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        let failure = || {
+            let conditions = api.get::<Namespace>("", "n")?.status?.conditions?;
+            conditions.into_iter().find(|c| c.type_ == "NamespaceDeletionDiscoveryFailure" && c.status == "True")?.message
+        };
+        eventually("the condition", || failure().is_some()).await;
+        let gv = "metrics.k8s.io/v1beta1";
+        let why = "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs";
+        assert_eq!(failure().unwrap(), format!("{why}: {gv}: stale GroupVersion discovery: {gv}"));
+        assert!(api.all::<ConfigMap>().is_empty());
+        api.resources(&resources, json!([]));
+        eventually("the end", || api.all::<Namespace>().is_empty()).await;
+        context.shutdown.cancel();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn content_goes_pods_first_and_then_the_namespace() {
         let api = FakeApi::default();
         let verbs = ["delete", "deletecollection", "list"];
-        api.document("/apis", json!({"groups": []}));
-        api.document(
-            "/api/v1",
-            json!({"resources": [
-                {"name": "configmaps", "kind": "ConfigMap", "namespaced": true, "verbs": verbs},
-                {"name": "secrets", "kind": "Secret", "namespaced": true, "verbs": ["delete", "list"]},
-                {"name": "pods", "kind": "Pod", "namespaced": true, "verbs": verbs},
-            ]}),
-        );
+        let secret: &[&str] = &["delete", "list"];
+        let resources = [("configmaps", "ConfigMap", &verbs[..]), ("secrets", "Secret", secret), ("pods", "Pod", &verbs)];
+        api.resources(&resources, json!([]));
         let context = api.context(Options::default(), clock_at("2026-01-01T00:00:00Z"));
         tokio::spawn(run(Namespaces::new(&context), context.shutdown.clone()));
         api.put::<Namespace>(json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}}));

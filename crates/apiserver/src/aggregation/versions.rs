@@ -169,10 +169,6 @@ fn response_kind(group: &str, version: &str, kind: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn text(values: &[Value]) -> String {
-        String::from_utf8(json::to_vec(&Value::Array(values.to_vec()))).unwrap()
-    }
-
     #[test]
     fn an_old_list_becomes_what_the_new_document_has() {
         let list = json::parse(
@@ -183,15 +179,16 @@ mod tests {
             ]}"#,
         )
         .unwrap();
-        assert_eq!(
-            text(&of_list(&list)),
+        let want = json::parse(
             concat!(
                 r#"[{"resource":"pods","responseKind":{"group":"","version":"","kind":"PodMetrics"},"scope":"Namespaced","singularResource":"","verbs":["get","list"],"#,
                 r#""subresources":[{"subresource":"scale","responseKind":{"group":"autoscaling","version":"v1","kind":"Scale"},"verbs":["get"]}]},"#,
                 r#"{"resource":"ghosts","scope":"Cluster","responseKind":{"group":"","version":"","kind":""},"singularResource":"","verbs":[],"#,
                 r#""subresources":[{"subresource":"status","responseKind":{"group":"","version":"","kind":"Ghost"},"verbs":["get"]}]}]"#
             )
+            .as_bytes(),
         );
+        assert_eq!(Value::Array(of_list(&list)), want.unwrap());
     }
 
     #[test]

@@ -10,15 +10,7 @@ use crate::fake_api::{FakeApi, clock_at, eventually};
 fn server() -> (FakeApi, Context) {
     let api = FakeApi::default();
     let verbs = ["delete", "list", "watch", "get", "patch"];
-    api.document("/apis", json!({"groups": []}));
-    api.document(
-        "/api/v1",
-        json!({"resources": [
-            {"name": "configmaps", "kind": "ConfigMap", "namespaced": true, "verbs": verbs},
-            {"name": "namespaces", "kind": "Namespace", "namespaced": false, "verbs": verbs},
-            {"name": "namespaces/status", "kind": "Namespace", "namespaced": false, "verbs": ["get"]},
-        ]}),
-    );
+    api.resources(&[("configmaps", "ConfigMap", &verbs), ("namespaces", "Namespace", &verbs)], json!([]));
     let context = api.context(Options::default(), clock_at("2026-01-01T00:00:00Z"));
     tokio::spawn(run(GarbageCollector::new(&context), context.shutdown.clone()));
     (api, context)
