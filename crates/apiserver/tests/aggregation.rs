@@ -226,6 +226,7 @@ async fn the_group_of_another_server_is_as_if_it_were_ours() {
 
     post(&first, "/api/v1/namespaces/kube-system/services", external("wardle")).await;
     assert_eq!(available(&first, name, "Passed").await, "all checks passed");
+    eventually("the way", || async { (get(&first, &flunders).await.0 == 200).then_some(()) }).await;
 
     // Objects.
     let object = json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "Flunder", "metadata": {"name": "f"}, "spec": {"size": 1}});
@@ -410,6 +411,7 @@ async fn another_server_learns_who_asks_and_is_asked_as_it_came() {
     let service = api_service("m.example.com", "v1", ("kube-system", "mirror", mirror.port), &mirror.authority);
     post(&lab, SERVICES, service).await;
     available(&lab, "v1.m.example.com", "Passed").await;
+    eventually("the way", || async { (get(&lab, "/apis/m.example.com/v1").await.0 == 200).then_some(()) }).await;
     let client = OverTls::of(&lab, None).await;
     let bearer = format!("Bearer {TOKEN}");
     let path = "/apis/m.example.com/v1/namespaces/default/things/a?x=1%2F2&dryRun=All";

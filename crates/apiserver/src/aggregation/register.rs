@@ -235,7 +235,8 @@ mod tests {
         use Keeping::{Always, OnStart};
         use Step::{Create, Delete, Nothing, Update};
         // Columns: not wanted, wanted on start, wanted always; known or not.
-        let rows: [(&str, Option<Option<Keeping>>, bool, [Step; 6]); 5] = [
+        type Row = (&'static str, Option<Option<Keeping>>, bool, [Step; 6]);
+        let rows: [Row; 5] = [
             ("absent", None, false, [Nothing, Create, Create, Nothing, Nothing, Create]),
             ("somebody else's", Some(None), true, [Nothing; 6]),
             ("of the start, made since", Some(Some(OnStart)), false, [Nothing; 6]),
