@@ -1,8 +1,8 @@
 //! The server: its state, and the way of a request through it.
 
 use crate::admission::{self, Admission, Policies, ServiceAddresses, Webhooks};
-use crate::allocate::Range;
 use crate::aggregation::{self, Aggregation, Elsewhere, proxy};
+use crate::allocate::Range;
 use crate::answer::{self, Body};
 use crate::audit::{self, Audit, Origin};
 use crate::authn::{Authenticator, Credentials};

@@ -150,20 +150,27 @@ fn external(name: &str) -> Value {
 async fn what_the_server_has_is_registered_and_kept() {
     let lab = Lab::new().await.unwrap();
     let (_, list) = get(&lab, SERVICES).await;
-    let names: Vec<&str> = list["items"].as_array().unwrap().iter().filter_map(|i| i["metadata"]["name"].as_str()).collect();
+    let names: Vec<&str> =
+        list["items"].as_array().unwrap().iter().filter_map(|i| i["metadata"]["name"].as_str()).collect();
     assert_eq!(names.len(), 21, "{names:?}");
     let (_, apps) = get(&lab, &format!("{SERVICES}/v1.apps")).await;
     assert_eq!(apps["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"], "onstart");
-    assert_eq!(apps["spec"], json!({"group": "apps", "version": "v1", "groupPriorityMinimum": 17800, "versionPriority": 15}));
+    assert_eq!(
+        apps["spec"],
+        json!({"group": "apps", "version": "v1", "groupPriorityMinimum": 17800, "versionPriority": 15})
+    );
     assert_eq!(apps["status"]["conditions"][0]["reason"], "Local");
 
     post(&lab, DEFINITIONS, definition("a.example.com")).await;
     let path = format!("{SERVICES}/v1alpha1.a.example.com");
-    let spec = json!({"group": "a.example.com", "version": "v1alpha1", "groupPriorityMinimum": 1000, "versionPriority": 100});
-    let kept = |what| eventually(what, || async {
-        let (_, object) = get(&lab, &path).await;
-        (object["spec"] == spec).then_some(object)
-    });
+    let spec =
+        json!({"group": "a.example.com", "version": "v1alpha1", "groupPriorityMinimum": 1000, "versionPriority": 100});
+    let kept = |what| {
+        eventually(what, || async {
+            let (_, object) = get(&lab, &path).await;
+            (object["spec"] == spec).then_some(object)
+        })
+    };
     let made = kept("made").await;
     assert_eq!(made["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"], "true");
     delete(&lab, &path).await;
@@ -184,10 +191,13 @@ async fn what_the_server_has_is_registered_and_kept() {
 async fn the_map_for_extension_servers_says_whom_to_believe_and_is_kept() {
     let lab = Lab::new().await.unwrap();
     let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
-    let whole = || eventually("the map", || async {
-        let (code, map) = get(&lab, path).await;
-        (code == 200 && map["data"]["requestheader-client-ca-file"] == lab.pki.front_proxy_ca.certificate()).then_some(map)
-    });
+    let whole = || {
+        eventually("the map", || async {
+            let (code, map) = get(&lab, path).await;
+            (code == 200 && map["data"]["requestheader-client-ca-file"] == lab.pki.front_proxy_ca.certificate())
+                .then_some(map)
+        })
+    };
     let map = whole().await;
     assert_eq!(map["data"]["client-ca-file"], lab.pki.client_ca.certificate());
     assert_eq!(map["data"]["requestheader-allowed-names"], r#"["front-proxy-client"]"#);
@@ -260,7 +270,8 @@ async fn the_group_of_another_server_is_as_if_it_were_ours() {
     assert!(v2["definitions"]["com.example.wardle.v1alpha1.Flunder"].is_object());
 
     // A component of the first server watches objects of the second.
-    let selection = Selection { collection: format!("{version}/flunders"), metadata_only: true, ..Selection::default() };
+    let selection =
+        Selection { collection: format!("{version}/flunders"), metadata_only: true, ..Selection::default() };
     let mut events = first.transport().watch(selection, None);
     let WatchEvent::Applied(seen) = events.next().await.unwrap().unwrap() else { panic!("no object") };
     let seen: Value = serde_json::from_slice(&seen).unwrap();
@@ -429,9 +440,14 @@ async fn another_server_learns_who_asks_and_is_asked_as_it_came() {
     let (code, refused) = client.send(Method::PUT, path, &headers, Bytes::from_static(b"{}")).await;
     assert_eq!(code, 403, "{refused}");
     post(&lab, "/apis/rbac.authorization.k8s.io/v1/clusterroles", json!({"metadata": {"name": "w"}, "rules": [{"apiGroups": ["m.example.com"], "resources": ["*"], "verbs": ["*"]}]})).await;
-    post(&lab, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json!({"metadata": {"name": "w"},
+    post(
+        &lab,
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        json!({"metadata": {"name": "w"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "w"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "writers"}]})).await;
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "writers"}]}),
+    )
+    .await;
     let large = Bytes::from(vec![b'x'; 4 << 20]);
     let (code, said) = client.send(Method::PUT, path, &headers, large.clone()).await;
     assert_eq!(code, 200, "{said}");
@@ -453,11 +469,13 @@ async fn another_server_learns_who_asks_and_is_asked_as_it_came() {
             "x-remote-user: ann",
         ]
     );
-    let (code, said) = client.send(Method::GET, "/apis/m.example.com/v1/elsewhere", &[("authorization", &bearer)], Bytes::new()).await;
+    let (code, said) =
+        client.send(Method::GET, "/apis/m.example.com/v1/elsewhere", &[("authorization", &bearer)], Bytes::new()).await;
     assert_eq!((code, said), (502, json!("the backend attempted to redirect this request, which is not permitted")));
 
     // Out of HTTP, and bytes both ways.
-    let mut tls = tls_trusting(certificates(lab.pki.server_ca.certificate(), "").unwrap()).unwrap().with_no_client_auth();
+    let mut tls =
+        tls_trusting(certificates(lab.pki.server_ca.certificate(), "").unwrap()).unwrap().with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let stream = TcpStream::connect(("127.0.0.1", client.port)).await.unwrap();
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
@@ -481,7 +499,8 @@ async fn another_server_learns_who_asks_and_is_asked_as_it_came() {
 async fn a_front_proxy_says_who_asks_and_nobody_else_does() {
     let lab = Arc::new(Lab::new().await.unwrap());
     let who = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-    let review = || Bytes::from(json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string());
+    let review =
+        || Bytes::from(json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string());
     let headers = [
         ("content-type", "application/json"),
         ("x-remote-user", "ann"),

@@ -258,7 +258,10 @@ mod tests {
         api.change::<Namespace>("", "n", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
         let failure = || {
             let conditions = api.get::<Namespace>("", "n")?.status?.conditions?;
-            conditions.into_iter().find(|c| c.type_ == "NamespaceDeletionDiscoveryFailure" && c.status == "True")?.message
+            conditions
+                .into_iter()
+                .find(|c| c.type_ == "NamespaceDeletionDiscoveryFailure" && c.status == "True")?
+                .message
         };
         eventually("the condition", || failure().is_some()).await;
         let gv = "metrics.k8s.io/v1beta1";
@@ -275,7 +278,8 @@ mod tests {
         let api = FakeApi::default();
         let verbs = ["delete", "deletecollection", "list"];
         let secret: &[&str] = &["delete", "list"];
-        let resources = [("configmaps", "ConfigMap", &verbs[..]), ("secrets", "Secret", secret), ("pods", "Pod", &verbs)];
+        let resources =
+            [("configmaps", "ConfigMap", &verbs[..]), ("secrets", "Secret", secret), ("pods", "Pod", &verbs)];
         api.resources(&resources, json!([]));
         let context = api.context(Options::default(), clock_at("2026-01-01T00:00:00Z"));
         tokio::spawn(run(Namespaces::new(&context), context.shutdown.clone()));

@@ -5,9 +5,9 @@ use crate::shown::Shown;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use trireme_apiserver::aggregation::Routing;
 use trireme_apiserver::audit::{self, LogOptions, WebhookOptions};
 use trireme_apiserver::outbound::Outbound;
-use trireme_apiserver::aggregation::Routing;
 use trireme_apiserver::{
     AdmissionOptions, AggregationOptions, AuthenticationOptions, RequestHeaders, User, read_tokens,
 };

@@ -100,7 +100,13 @@ async fn say(server: &Arc<ApiServer>, remote: &Remote, found: &Availability) -> 
             if was && !found.is_true() {
                 server.aggregation.metrics.unavailable(&name, found.reason);
             }
-            tracing::debug!(name, status = found.status, reason = found.reason, message = found.message, "availability");
+            tracing::debug!(
+                name,
+                status = found.status,
+                reason = found.reason,
+                message = found.message,
+                "availability"
+            );
             true
         }
         Err(status) => {
@@ -180,7 +186,9 @@ mod tests {
         let value = |text: &str| json::parse(text.as_bytes()).unwrap();
         let service = r#"{"spec": {"type": "ClusterIP", "ports": [{"name": "p", "port": 443}]}}"#;
         let slice = |ready: &str, port: &str| {
-            format!(r#"{{"endpoints": [{{"addresses": ["10.1.0.1"]{ready}}}], "ports": [{{"name": "{port}", "port": 1}}]}}"#)
+            format!(
+                r#"{{"endpoints": [{{"addresses": ["10.1.0.1"]{ready}}}], "ports": [{{"name": "{port}", "port": 1}}]}}"#
+            )
         };
         let unready = r#", "conditions": {"ready": false}"#;
         for (service, slices, want) in [
@@ -190,11 +198,7 @@ mod tests {
                 vec![],
                 Some(("ServicePortError", r#"service/s in "n" is not listening on port 443"#)),
             ),
-            (
-                Some(service),
-                vec![],
-                Some(("EndpointsNotFound", r#"cannot find endpointslices for service/s in "n""#)),
-            ),
+            (Some(service), vec![], Some(("EndpointsNotFound", r#"cannot find endpointslices for service/s in "n""#))),
             (
                 Some(service),
                 vec![slice(unready, "p"), slice("", "q")],
@@ -206,8 +210,7 @@ mod tests {
             (Some(service), vec![slice("", "p")], None),
             (Some(r#"{"spec": {"type": "ExternalName"}}"#), vec![], None),
         ] {
-            let backing =
-                Backing { service: service.map(value), slices: slices.iter().map(|s| value(s)).collect() };
+            let backing = Backing { service: service.map(value), slices: slices.iter().map(|s| value(s)).collect() };
             let found = missing(&backing, &backend);
             assert_eq!(found.as_ref().map(|f| (f.reason, f.message.as_str())), want);
         }

@@ -25,9 +25,7 @@ pub(super) struct Backing {
 impl Backing {
     pub fn of(server: &ApiServer, backend: &Backend) -> Self {
         let service = server.read("", "services", &backend.namespace, &backend.name);
-        let is_of = |slice: &Value| {
-            slice.str_at(&["metadata", "labels", "kubernetes.io/service-name"]) == backend.name
-        };
+        let is_of = |slice: &Value| slice.str_at(&["metadata", "labels", "kubernetes.io/service-name"]) == backend.name;
         let slices = server.read_all("discovery.k8s.io", "endpointslices", &backend.namespace);
         Self { service, slices: slices.into_iter().filter(is_of).collect() }
     }
@@ -55,8 +53,7 @@ impl Backing {
                     return Err("cannot route to service with ClusterIP \"None\"".into());
                 }
                 let port = port(service, backend.port);
-                let missing =
-                    || format!("no service port {} found for service {:?}", backend.port, backend.name);
+                let missing = || format!("no service port {} found for service {:?}", backend.port, backend.name);
                 let port = port.ok_or_else(missing)?;
                 match routing {
                     Routing::ClusterAddress => Ok(host_port(address, backend.port.into())),
@@ -130,8 +127,14 @@ mod tests {
         assert_eq!(by_address(external), Ok("example.com:443".into()));
         for (service, why) in [
             ("null", "service \"s\" not found"),
-            (r#"{"spec": {"type": "ClusterIP", "clusterIP": "None"}}"#, "cannot route to service with ClusterIP \"None\""),
-            (r#"{"spec": {"type": "ClusterIP", "clusterIP": "10.0.0.1"}}"#, "no service port 443 found for service \"s\""),
+            (
+                r#"{"spec": {"type": "ClusterIP", "clusterIP": "None"}}"#,
+                "cannot route to service with ClusterIP \"None\"",
+            ),
+            (
+                r#"{"spec": {"type": "ClusterIP", "clusterIP": "10.0.0.1"}}"#,
+                "no service port 443 found for service \"s\"",
+            ),
             (r#"{"spec": {"type": "X"}}"#, "unsupported service type \"X\""),
         ] {
             assert_eq!(by_address(service), Err(why.into()));

@@ -26,9 +26,9 @@ pub(crate) use priority::Ties;
 pub(crate) use remote::Remote;
 
 use crate::catalogue::Shelf;
-use openapi::V3;
 use crate::server::ApiServer;
 use arc_swap::ArcSwap;
+use openapi::V3;
 use register::{Registrar, SERVICES};
 use rustls::client::ResolvesClientCert;
 use service::ApiService;
@@ -132,9 +132,8 @@ impl Aggregation {
             }
             table.services.insert(name, service);
         }
-        let gone = old.remotes.iter().filter(|(name, was)| {
-            table.remotes.get(*name).is_none_or(|is| !Arc::ptr_eq(is, was))
-        });
+        let gone =
+            old.remotes.iter().filter(|(name, was)| table.remotes.get(*name).is_none_or(|is| !Arc::ptr_eq(is, was)));
         let mut documents = false;
         for (_, remote) in gone {
             remote.ended.cancel();

@@ -63,7 +63,8 @@ pub(crate) async fn pass(
     let (mut parts, body) = request.into_parts();
     let headers = headers(&parts.headers, &parts.uri, &asked);
     if upgrade {
-        let kept = [header::UPGRADE, header::CONNECTION].map(|name| parts.headers.get(&name).cloned().map(|v| (name, v)));
+        let kept =
+            [header::UPGRADE, header::CONNECTION].map(|name| parts.headers.get(&name).cloned().map(|v| (name, v)));
         parts.headers = headers;
         parts.headers.extend(kept.into_iter().flatten());
         let connection = match peer.connect(&authority).await {

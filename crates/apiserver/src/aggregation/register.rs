@@ -139,10 +139,8 @@ impl Registrar {
         let names: BTreeSet<&String> = present.keys().chain(wanted.keys()).collect();
         let writes = names.into_iter().map(|name| {
             let (wanted, object) = (wanted.get(name), present.get(name));
-            let is = object.map(|o| Present {
-                keeping: Keeping::of(o),
-                like: wanted.is_some_and(|wanted| wanted.is_like(o)),
-            });
+            let is = object
+                .map(|o| Present { keeping: Keeping::of(o), like: wanted.is_some_and(|wanted| wanted.is_like(o)) });
             let step = step(wanted.map(|w| w.keeping), is, self.known.contains(name), at_start.contains(name));
             async move { (name, carry_out(server, step, name, wanted, object).await) }
         });
@@ -244,9 +242,11 @@ mod tests {
             ("kept always", Some(Some(Always)), true, [Delete, Update, Update, Delete, Nothing, Update]),
         ];
         for (what, keeping, at_start, wants) in rows {
-            let columns = [(None, false), (Some(OnStart), false), (Some(Always), false)]
-                .into_iter()
-                .chain([(None, true), (Some(OnStart), true), (Some(Always), true)]);
+            let columns = [(None, false), (Some(OnStart), false), (Some(Always), false)].into_iter().chain([
+                (None, true),
+                (Some(OnStart), true),
+                (Some(Always), true),
+            ]);
             for ((wanted, known), want) in columns.zip(wants) {
                 let present = keeping.map(|keeping| Present { keeping, like: false });
                 assert_eq!(step(wanted, present, known, at_start), want, "{what}: {wanted:?}, known: {known}");

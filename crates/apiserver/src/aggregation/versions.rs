@@ -121,9 +121,8 @@ fn of_list(list: &Value) -> Vec<Value> {
     let all = list.list_at(&["resources"]);
     let mut out: Vec<Map> = Vec::new();
     let scope = |entry: &Value| if entry.bool_at(&["namespaced"]) { "Namespaced" } else { "Cluster" };
-    let kind = |entry: &Value| {
-        response_kind(entry.str_at(&["group"]), entry.str_at(&["version"]), entry.str_at(&["kind"]))
-    };
+    let kind =
+        |entry: &Value| response_kind(entry.str_at(&["group"]), entry.str_at(&["version"]), entry.str_at(&["kind"]));
     for entry in all.iter().filter(|entry| !entry.str_at(&["name"]).contains('/')) {
         let mut resource = Map::new();
         resource.insert("resource", entry.str_at(&["name"]));

@@ -22,11 +22,10 @@ pub(super) fn watch(caller: InProcess, selection: Selection, since: Option<Strin
             Some(since) => (Vec::new(), since),
             None => list(&caller, &selection).await?,
         };
-        let bookmark = (!there.is_empty()).then(|| WatchEvent::Bookmark {
-            resource_version: since.clone(),
-            initial_events_end: true,
-        });
-        let query = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={LIFE}&resourceVersion={}", escape(&since));
+        let bookmark = (!there.is_empty())
+            .then(|| WatchEvent::Bookmark { resource_version: since.clone(), initial_events_end: true });
+        let query =
+            format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={LIFE}&resourceVersion={}", escape(&since));
         let events = ask(&caller, &selection, &query, Accept::Objects).await?;
         let begin = there.into_iter().flatten().map(WatchEvent::Applied).chain(bookmark).map(Ok);
         Ok(futures::stream::iter(begin.collect::<Vec<_>>()).chain(frames::events(events.into_body())))

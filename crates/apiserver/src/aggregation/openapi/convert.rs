@@ -4,8 +4,23 @@ use trireme_schema::{Map, Value};
 
 /// What belongs to the schema of a parameter in v3 and stands beside its name in v2.
 const OF_SCHEMA: [&str; 17] = [
-    "type", "format", "items", "default", "enum", "maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum",
-    "maxLength", "minLength", "pattern", "maxItems", "minItems", "uniqueItems", "multipleOf", "allowEmptyValue",
+    "type",
+    "format",
+    "items",
+    "default",
+    "enum",
+    "maximum",
+    "minimum",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "multipleOf",
+    "allowEmptyValue",
 ];
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "patch"];
 
@@ -67,8 +82,7 @@ fn path_item(item: &Value) -> Value {
 }
 
 fn types(operation: &Value, field: &str) -> Vec<String> {
-    let given: Vec<String> =
-        operation.list_at(&[field]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let given: Vec<String> = operation.list_at(&[field]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     if given.is_empty() { vec!["*/*".to_owned()] } else { given }
 }
 

@@ -193,10 +193,7 @@ mod tests {
         );
         merge(&mut own, filter(value(REMOTE), "/apis/g/v1/"));
         assert!(own.bool_at(&["paths", "/apis/g/v1/shared", "own"]), "paths that are there stay");
-        assert_eq!(
-            own.str_at(&["definitions", "Thing", "properties", "meta", "$ref"]),
-            "#/definitions/Meta_v2"
-        );
+        assert_eq!(own.str_at(&["definitions", "Thing", "properties", "meta", "$ref"]), "#/definitions/Meta_v2");
         assert_eq!(own.int_at(&["definitions", "Meta_v2", "x"]), Some(1));
         assert_eq!(own.int_at(&["definitions", "Meta", "x"]), Some(2));
         assert_eq!(own.list_at(&["definitions", "Options", KINDS]).len(), 1, "its path was left out");
@@ -205,7 +202,9 @@ mod tests {
         merge(&mut own, filter(value(&other), "/apis/g/v1/"));
         assert!(own.at(&["definitions", "Meta_v3"]).is_none(), "the same is renamed to the same");
         assert_ne!(own, before);
-        let mut both = value(r#"{"paths": {}, "definitions": {"Options": {"type": "object", "x-kubernetes-group-version-kind": [{"kind": "O", "group": ""}]}}}"#);
+        let mut both = value(
+            r#"{"paths": {}, "definitions": {"Options": {"type": "object", "x-kubernetes-group-version-kind": [{"kind": "O", "group": ""}]}}}"#,
+        );
         merge(&mut both, filter(value(REMOTE), "/apis/g/v1/"));
         assert_eq!(both.list_at(&["definitions", "Options", KINDS]).len(), 2);
     }
