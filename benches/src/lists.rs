@@ -91,8 +91,7 @@ async fn direct(server: &std::sync::Arc<ApiServer>, accept: &str) -> Result<usiz
     let mut body = server.serve(request, info, Query::default(), admin, accept).await.into_body();
     let mut size = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame;
-        size += frame.data_ref().map_or(0, Bytes::len);
+        size += frame?.data_ref().map_or(0, Bytes::len);
     }
     Ok(size)
 }
