@@ -84,3 +84,52 @@ impl Conditions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::with_subject;
+
+    #[test]
+    fn one_that_is_false_outweighs_those_that_fail() {
+        let fails = "object.none == 1";
+        let unknown = |texts: &[&str]| {
+            let told = |text: &&str| format!("expression '{text}' resulted in error: no such key: none");
+            let told: Vec<String> = texts.iter().map(told).collect();
+            Meets::Unknown(if told.len() == 1 { told.concat() } else { format!("[{}]", told.join(", ")) })
+        };
+        for (expressions, want) in [
+            (&[][..], Meets::Yes),
+            (&["true", "request.operation == 'CREATE'"], Meets::Yes),
+            (&["true", "false"], Meets::No),
+            (&[fails, "false"], Meets::No),
+            (&[fails, "true"], unknown(&[fails])),
+            (&[fails, fails, "object.none == 2"], unknown(&[fails, "object.none == 2"])),
+            (&["authorizer.group('').resource('pods').check('get').allowed()"], Meets::Yes),
+            (&["authorizer.requestResource.check('delete').allowed()"], Meets::No),
+            (&["request.resource.resource == 'asked' && namespaceObject == null"], Meets::Yes),
+        ] {
+            let conditions = Conditions::of_webhook(expressions.iter().copied());
+            assert_eq!(with_subject(|subject| conditions.meets(subject)), want, "{expressions:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_compile_is_told_when_it_is_asked() {
+        let conditions = Conditions::of_webhook(["object.a ="]);
+        let Meets::Unknown(why) = with_subject(|subject| conditions.meets(subject)) else { panic!() };
+        assert!(why.starts_with("compilation error: compilation failed: ERROR: <input>:1:"), "{why}");
+    }
+
+    #[test]
+    fn all_conditions_share_one_budget() {
+        // Each takes most of a million; three are more than the two and a half that all may take.
+        let dear = "lists.range(400).all(i, lists.range(200).all(j, i + j >= 0 && i >= 0))";
+        let meets = |n: usize| {
+            let conditions = Conditions::of_webhook(vec![dear; n]);
+            with_subject(|subject| conditions.meets(subject))
+        };
+        assert_eq!(meets(1), Meets::Yes);
+        assert_eq!(meets(8), Meets::Unknown(OutOfBudget::TEXT.into()));
+    }
+}

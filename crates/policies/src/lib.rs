@@ -12,6 +12,8 @@ mod expression;
 mod mutating;
 mod requests;
 mod run;
+#[cfg(test)]
+mod sample;
 mod scope;
 mod subject;
 mod type_check;

@@ -135,3 +135,60 @@ fn operation(value: &Cel<'_>) -> Result<Value, String> {
     }
     Ok(Value::Object(operation))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::with_subject;
+    use trireme_schema::value;
+
+    fn patch(kind: &str, field: &str, expression: &str) -> Result<Patch, String> {
+        let policy = Mutating::compile(&value!({"spec": {
+            "variables": [{"name": "a", "expression": "object.data.a"}],
+            "mutations": [{"patchType": kind, field: {"expression": expression}}],
+        }}));
+        with_subject(|subject| policy.patch(&policy.mutations[0], subject))
+    }
+
+    #[test]
+    fn operations_are_those_of_a_patch() {
+        let json = |expression: &str| patch("JSONPatch", "jsonPatch", expression);
+        assert_eq!(
+            json("[JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('a/b'), value: [variables.a, dyn('x')]},
+                JSONPatch{op: 'move', from: '/a', path: '/b'}, JSONPatch{op: 'add', path: '/c', value: Object.c{d: null}}]"),
+            Ok(Patch::Operations(value!([
+                {"op": "add", "path": "/data/a~1b", "value": ["1", "x"]},
+                {"op": "move", "path": "/b", "from": "/a"},
+                {"op": "add", "path": "/c", "value": {"d": null}},
+            ])))
+        );
+        assert_eq!(json("[]"), Ok(Patch::Operations(value!([]))));
+        for (expression, why) in [
+            (
+                "[JSONPatch{op: 'add', path: '/c', value: Object.c{d: Object.d{}}}]",
+                "type mismatch: unexpected type name \"Object.d\", expected \"Object.c.d\", which matches field name path from root Object type",
+            ),
+            (
+                "[JSONPatch{op: 'add', path: '/c', value: type(1)}]",
+                "JSONPath valueExpression evaluated to a type that could not marshal to JSON: type conversion error from 'type' to JSON",
+            ),
+            ("'x'", "must evaluate to list(JSONPatch) but got string"),
+            ("object.none", "must evaluate to list(JSONPatch) but got dyn"),
+        ] {
+            assert_eq!(json(expression), Err(why.to_owned()), "{expression}");
+        }
+    }
+
+    #[test]
+    fn configurations_name_the_way_to_their_parts() {
+        let apply = |expression: &str| patch("ApplyConfiguration", "applyConfiguration", expression);
+        assert_eq!(
+            apply(
+                "Object{metadata: Object.metadata{labels: {'a': variables.a}}, ?none: optional.none(), list: [1, 2].map(i, Object.list{i: i})}"
+            ),
+            Ok(Patch::Configuration(value!({"metadata": {"labels": {"a": "1"}}, "list": [{"i": 1}, {"i": 2}]})))
+        );
+        let failed = apply("Object{x: object.none}");
+        assert_eq!(failed, Err("expression 'Object{x: object.none}' resulted in error: no such key: none".to_owned()));
+    }
+}

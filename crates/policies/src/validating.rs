@@ -240,3 +240,101 @@ impl Validating {
         Ok(all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::with_subject;
+    use trireme_schema::value;
+
+    fn verdict(spec: Value) -> Verdict {
+        let policy = Validating::compile(&value!({"spec": spec}));
+        with_subject(|subject| policy.validate(subject))
+    }
+
+    fn messages(validations: Value) -> Vec<String> {
+        let decisions = verdict(value!({"validations": validations})).decisions;
+        decisions.into_iter().map(|d| format!("{:?} {} {}", d.evaluation, d.denies, d.message)).collect()
+    }
+
+    #[test]
+    fn a_rule_says_why_as_well_as_it_can() {
+        let words =
+            |expression: &str| value!({"expression": "false", "messageExpression": expression, "message": " plain "});
+        let long = format!("'{}'", "a".repeat(LONGEST_MESSAGE + 1));
+        assert_eq!(
+            messages(Value::Array(vec![
+                value!({"expression": "true"}),
+                value!({"expression": " 1 == 2 "}),
+                words("'name is ' + object.metadata.name + ' '"),
+                words("' '"),
+                words("'a' + '\\n' + 'b'"),
+                words("object.none"),
+                words(&long),
+                value!({"expression": "object.none == 1"}),
+            ])),
+            [
+                "Admit false ",
+                "Deny true failed expression: 1 == 2",
+                "Deny true name is m",
+                "Deny true plain",
+                "Deny true plain",
+                "Deny true plain",
+                "Deny true plain",
+                "Error true expression 'object.none == 1' resulted in error: no such key: none",
+            ]
+        );
+    }
+
+    #[test]
+    fn variables_are_made_once_for_all_rules() {
+        // Twelve times this would be more than all rules may take together.
+        let dear = "lists.range(400).map(i, lists.range(200).all(j, i + j >= 0 && i >= 0))";
+        let rules = vec![value!({"expression": "size(variables.dear) == 400"}); 40];
+        let spec = value!({"variables": [{"name": "dear", "expression": dear}], "validations": rules});
+        assert!(verdict(spec).decisions.iter().all(|d| d.evaluation == Evaluation::Admit));
+        let rules = vec![value!({"expression": format!("size({dear}) == 400")}); 40];
+        let decisions = verdict(value!({"validations": rules})).decisions;
+        assert_eq!((decisions.len(), decisions[0].message.as_ref()), (1, OutOfBudget::TEXT));
+    }
+
+    #[test]
+    fn failures_of_a_policy_that_ignores_them_deny_nothing() {
+        let spec = |policy: &str| {
+            value!({
+                "failurePolicy": policy,
+                "validations": [{"expression": "object.none == 1"}],
+                "auditAnnotations": [
+                    {"key": "fails", "valueExpression": "object.none"},
+                    {"key": "asks", "valueExpression": "authorizer.requestResource.check('get').reason()"},
+                    {"key": "tells", "valueExpression": "' ' + request.resource.resource + ' '"},
+                    {"key": "empty", "valueExpression": "' '"},
+                ],
+            })
+        };
+        let told = |verdict: &Verdict| verdict.annotations.iter().map(|a| a.told.clone()).collect::<Vec<_>>();
+        let ignored = verdict(spec("Ignore"));
+        assert!(!ignored.decisions[0].denies);
+        assert_eq!(told(&ignored), [Told::Nothing, Told::Nothing, Told::Value("seen".into()), Told::Nothing]);
+        let failed = told(&verdict(spec("Fail")));
+        assert!(
+            matches!(&failed[0], Told::Error(why) if why.starts_with("compilation error: must evaluate to one of"))
+        );
+        assert!(
+            matches!(&failed[1], Told::Error(why) if why.ends_with("no such attribute(s): authorizer.requestResource"))
+        );
+    }
+
+    #[test]
+    fn conditions_see_variables() {
+        let spec = |expression: &str| {
+            value!({
+                "variables": [{"name": "a", "expression": "object.data.a"}],
+                "matchConditions": [{"name": "c", "expression": expression}],
+                "validations": [{"expression": "false"}],
+            })
+        };
+        assert_eq!(verdict(spec("variables.a == '1'")).decisions.len(), 1);
+        assert_eq!(verdict(spec("variables.a == '2'")), Verdict::default());
+    }
+}

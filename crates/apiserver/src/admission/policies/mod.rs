@@ -20,6 +20,7 @@ pub(super) use validating::validate;
 use super::{Attributes, authorizer, request};
 use crate::catalogue::Served;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use trireme_policies::Asks;
 use trireme_schema::{Map, Status, Value};
 
@@ -89,6 +90,25 @@ fn public(namespace: &Value) -> Value {
         seen.insert(part, given(&[part]).unwrap_or_else(Value::object));
     }
     Value::Object(seen)
+}
+
+/// Evaluations for so long keep nobody waiting who shares the thread.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// Lets others have the thread when evaluations have taken long: a policy with many parameters may take seconds.
+struct Turn(Instant);
+
+impl Turn {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    async fn pause(&mut self) {
+        if self.0.elapsed() > SLICE {
+            tokio::task::yield_now().await;
+            self.0 = Instant::now();
+        }
+    }
 }
 
 /// The objects of a request in one version.

@@ -3,7 +3,7 @@
 use super::bound::{Binding, Policy};
 use super::metrics::{self, NO_ERROR};
 use super::patching::{self, Failure};
-use super::{Seen, exempt, params};
+use super::{Seen, Turn, exempt, params};
 use crate::admission::{Attributes, Operation, request};
 use crate::catalogue::Served;
 use std::sync::Arc;
@@ -112,7 +112,9 @@ impl Mutating {
         let mut changed = false;
         if !invocations.is_empty() {
             let seen = Seen::of(attributes, object)?;
+            let mut turn = Turn::new();
             for invocation in invocations {
+                turn.pause().await;
                 let wants = again.as_ref().is_none_or(|before| before.iter().any(|one| one.is(&invocation)));
                 let request = Request { attributes, old, seen: &seen, invocation: &invocation };
                 changed |= request.mutate(object, wants, &mut troubles)?;

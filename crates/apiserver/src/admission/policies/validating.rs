@@ -2,7 +2,7 @@
 
 use super::bound::{Action, Binding, Bound};
 use super::metrics::{self, NO_ERROR};
-use super::{Seen, Versions, exempt, params};
+use super::{Seen, Turn, Versions, exempt, params};
 use crate::admission::Attributes;
 use crate::catalogue::Served;
 use std::collections::BTreeMap;
@@ -28,8 +28,15 @@ pub(in crate::admission) async fn validate(
     if policies.is_empty() || exempt(attributes) {
         return Ok(());
     }
-    let mut request =
-        Request { attributes, object, old, seen: None, versions: Versions::default(), refusals: Vec::new() };
+    let mut request = Request {
+        attributes,
+        object,
+        old,
+        seen: None,
+        versions: Versions::default(),
+        turn: Turn::new(),
+        refusals: Vec::new(),
+    };
     for bound in policies.iter() {
         request.ask(bound).await?;
     }
@@ -46,6 +53,7 @@ struct Request<'a> {
     /// Looked up when the first policy concerns the request.
     seen: Option<Arc<Seen>>,
     versions: Versions,
+    turn: Turn,
     refusals: Vec<Refusal>,
 }
 
@@ -82,7 +90,7 @@ impl Request<'_> {
                 Err(why) => Err(why),
             };
             match params {
-                Ok(params) => self.judge(bound, binding, &wanted, &params, &mut notes)?,
+                Ok(params) => self.judge(bound, binding, &wanted, &params, &mut notes).await?,
                 Err(why) => self.misconfigured(bound, Some(binding), &why),
             }
         }
@@ -110,7 +118,7 @@ impl Request<'_> {
     }
 
     /// What one binding comes to, for each of its parameters.
-    fn judge(
+    async fn judge(
         &mut self,
         bound: &Bound<Validating>,
         binding: &Binding,
@@ -138,6 +146,7 @@ impl Request<'_> {
                 asks: &seen.asks,
             };
             let Verdict { decisions, annotations } = bound.policy.compiled.validate(&subject);
+            self.turn.pause().await;
             for (i, decision) in decisions.iter().enumerate() {
                 self.carry_out(bound, binding, i, decision);
             }
