@@ -389,7 +389,7 @@ fn encode<T: Serialize + ?Sized>(object: &T) -> Result<Bytes, Error> {
 }
 
 /// Percent-encodes a query value (RFC 3986, everything but unreserved characters).
-pub(crate) fn escape(value: &str) -> String {
+pub fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for byte in value.bytes() {
         match byte {

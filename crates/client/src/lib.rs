@@ -38,7 +38,7 @@ mod tls;
 mod transport;
 
 pub use backoff::Backoff;
-pub use client::{Api, Client, DeleteOptions, List, ListMeta, ListOptions, Patch, Preconditions, Propagation};
+pub use client::{Api, Client, DeleteOptions, List, ListMeta, ListOptions, Patch, Preconditions, Propagation, escape};
 pub use elector::{Elector, ElectorConfig, Leadership};
 pub use entry::{Entry, Key, Meta, Owner};
 pub use error::Error;

@@ -7,11 +7,13 @@ use trireme_client::Informers;
 use crate::context::{Clients, Context};
 use crate::controller::{Controller, run};
 use crate::{
-    Clock, Options, bootstrap_tokens, certificates, cluster_role_aggregation, cron_job, daemon_set, deployment,
-    disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, ephemeral_volume, garbage_collector, job,
-    legacy_tokens, namespace, node_ipam, node_lifecycle, pod_gc, pv_protection, pvc_protection, replica_set,
-    replication_controller, resource_quota, root_ca, service_account, service_account_tokens, service_cidr,
-    stateful_set, taint_eviction, ttl_after_finished, validating_policy_status, volume_binder,
+    Clock, Options, attach_detach, bootstrap_tokens, certificates, cluster_role_aggregation, cron_job, daemon_set,
+    deployment, device_taint_eviction, disruption, endpoint_slice, endpoint_slice_mirroring, endpoints,
+    ephemeral_volume, garbage_collector, horizontal_pod_autoscaler, job, legacy_tokens, namespace, node_ipam,
+    node_lifecycle, node_ttl, pod_gc, pv_protection, pvc_protection, replica_set, replication_controller,
+    resource_claim, resource_quota, root_ca, service_account, service_account_tokens, service_cidr, stateful_set,
+    taint_eviction, ttl_after_finished, validating_policy_status, volume_attributes_class_protection, volume_binder,
+    volume_expand,
 };
 
 /// Starts one controller.
@@ -66,6 +68,13 @@ const ALL: &[(&str, Start)] = table! {
     taint_eviction::TaintEviction,
     node_ipam::NodeIpam,
     validating_policy_status::ValidatingPolicyStatus,
+    horizontal_pod_autoscaler::HorizontalPodAutoscalers,
+    resource_claim::ResourceClaims,
+    device_taint_eviction::DeviceTaintEviction,
+    attach_detach::AttachDetach,
+    volume_expand::VolumeExpand,
+    volume_attributes_class_protection::VolumeAttributesClassProtection,
+    node_ttl::NodeTtl,
 };
 
 /// The running controllers.

@@ -8,10 +8,13 @@
 //! - Workloads: `deployment`, `replica_set`, `replication_controller`, `stateful_set`, `daemon_set`, `job`, `cron_job`,
 //!   `ttl_after_finished`, `disruption`. They share `pod_control` (creating, deleting and claiming pods),
 //!   `expectations` (what was asked for and is not seen yet), `replicas` and `revisions`.
+//! - Autoscaling: `horizontal_pod_autoscaler`.
 //! - Services: `endpoint_slice`, `endpoints`, `endpoint_slice_mirroring`, `service_cidr`.
-//! - Nodes: `node_lifecycle`, `taint_eviction`, `node_ipam`, `pod_gc`.
+//! - Nodes: `node_lifecycle`, `taint_eviction`, `node_ipam`, `node_ttl`, `pod_gc`.
 //! - Life and death of objects: `namespace`, `garbage_collector`, `resource_quota`.
-//! - Volumes: `volume_binder`, `pv_protection`, `pvc_protection`, `ephemeral_volume`.
+//! - Volumes: `volume_binder`, `attach_detach`, `volume_expand`, `pv_protection`, `pvc_protection`,
+//!   `volume_attributes_class_protection`, `ephemeral_volume`.
+//! - Devices: `resource_claim`, `device_taint_eviction`.
 //! - Identity: `service_account`, `service_account_tokens`, `root_ca`, `certificates`, `bootstrap_tokens`, `legacy_tokens`,
 //!   `cluster_role_aggregation`.
 //! - Admission: `validating_policy_status`.
@@ -30,6 +33,7 @@
 //! }
 //! ```
 
+mod attach_detach;
 mod bootstrap_tokens;
 mod certificates;
 mod clock;
@@ -40,6 +44,8 @@ mod controllers;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod device_claims;
+mod device_taint_eviction;
 mod discovery;
 mod disruption;
 mod endpoint_slice;
@@ -52,6 +58,7 @@ mod expectations;
 mod fake_api;
 mod garbage_collector;
 mod hash;
+mod horizontal_pod_autoscaler;
 mod job;
 mod legacy_tokens;
 mod merge_patch;
@@ -59,6 +66,7 @@ mod namespace;
 mod node_affinity;
 mod node_ipam;
 mod node_lifecycle;
+mod node_ttl;
 mod options;
 mod owner;
 mod percent;
@@ -71,6 +79,7 @@ mod pvc_protection;
 mod replica_set;
 mod replicas;
 mod replication_controller;
+mod resource_claim;
 mod resource_quota;
 mod revisions;
 mod root_ca;
@@ -87,11 +96,13 @@ mod taints;
 mod ttl_after_finished;
 mod validating_policy_status;
 mod view;
+mod volume_attributes_class_protection;
 mod volume_binder;
+mod volume_expand;
 
 pub use clock::Clock;
 pub use context::Clients;
 pub use controller::Requeue;
 pub use controllers::Controllers;
 pub use error::Error;
-pub use options::{CidrRange, Options};
+pub use options::{Autoscaling, CidrRange, Options};

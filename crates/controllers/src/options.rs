@@ -34,6 +34,35 @@ pub struct Options {
     pub node_startup_grace: Duration,
     /// How many ended pods may stay before the oldest are removed.
     pub terminated_pods: usize,
+    /// How targets are scaled by what is measured.
+    pub autoscaling: Autoscaling,
+}
+
+/// How targets are scaled by what is measured; the defaults are upstream's.
+#[derive(Clone, Copy, Debug)]
+pub struct Autoscaling {
+    /// How often each autoscaler is looked at.
+    pub sync_period: Duration,
+    /// For so long a target is not made smaller than what was recommended meanwhile.
+    pub downscale_stabilization: Duration,
+    /// By how much usage may differ from its target, as a part of one, before anything is done.
+    pub tolerance: f64,
+    /// For so long after a pod's start its use of CPU may come of the start.
+    pub cpu_initialization: Duration,
+    /// A pod that became unready within this time from its start counts as never ready.
+    pub initial_readiness: Duration,
+}
+
+impl Default for Autoscaling {
+    fn default() -> Self {
+        Self {
+            sync_period: Duration::from_secs(15),
+            downscale_stabilization: Duration::from_secs(300),
+            tolerance: 0.1,
+            cpu_initialization: Duration::from_secs(300),
+            initial_readiness: Duration::from_secs(30),
+        }
+    }
 }
 
 /// A range of addresses.
@@ -61,6 +90,7 @@ impl Default for Options {
             node_grace: Duration::from_secs(50),
             node_startup_grace: Duration::from_secs(60),
             terminated_pods: 12_500,
+            autoscaling: Autoscaling::default(),
         }
     }
 }
