@@ -39,7 +39,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub use client::{Api, Client, DeleteOptions, List, ListMeta, ListOptions, Patch, Preconditions, Propagation, escape};
-pub use elector::{Elector, ElectorConfig, Leadership};
+pub use elector::{Elector, ElectorConfig, Work};
 pub use entry::{Entry, Key, Meta, Owner};
 pub use error::Error;
 pub use events::{EventKind, ObjectRef, Recorder};

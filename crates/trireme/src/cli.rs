@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::cidr::Cidr;
+use crate::duration;
 use crate::ports::PortRange;
 use crate::security::Security;
 use trireme_node::Thresholds;
@@ -145,6 +147,10 @@ pub struct Server {
     pub node: Node,
     #[command(flatten)]
     pub security: Security,
+    #[command(flatten)]
+    pub election: LeaderElection,
+    #[command(flatten)]
+    pub autoscaling: Autoscaling,
     /// Address that the API server listens on
     #[arg(long, env = "TRIREME_BIND_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub bind_address: IpAddr,
@@ -182,6 +188,65 @@ pub struct Server {
     /// What not to run: a controller's name, scheduler, dns, proxy, node
     #[arg(long, env = "TRIREME_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub disable: Vec<String>,
+}
+
+/// Who runs controllers and scheduler.
+#[derive(Args, Clone, Debug)]
+pub struct LeaderElection {
+    /// Run controllers and scheduler only while a lease says that this server leads: for several servers of one cluster
+    #[arg(long, env = "TRIREME_LEADER_ELECT")]
+    pub leader_elect: bool,
+    /// How long a lease holds without renewal
+    #[arg(long, env = "TRIREME_LEADER_ELECT_LEASE_DURATION", value_name = "DURATION", default_value = "15s")]
+    #[arg(value_parser = duration::parse)]
+    pub leader_elect_lease_duration: Duration,
+    /// A leader that could not renew its lease for this long ends its work
+    #[arg(long, env = "TRIREME_LEADER_ELECT_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = duration::parse)]
+    pub leader_elect_renew_deadline: Duration,
+    /// How often a lease is renewed, or asked for
+    #[arg(long, env = "TRIREME_LEADER_ELECT_RETRY_PERIOD", value_name = "DURATION", default_value = "2s")]
+    #[arg(value_parser = duration::parse)]
+    pub leader_elect_retry_period: Duration,
+    /// Namespace of the leases kube-controller-manager and kube-scheduler
+    #[arg(long, env = "TRIREME_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAME", default_value = "kube-system")]
+    pub leader_elect_resource_namespace: String,
+}
+
+/// How horizontal pod autoscalers behave.
+#[derive(Args, Clone, Debug)]
+pub struct Autoscaling {
+    /// How often the number of pods is looked at
+    #[arg(long, env = "TRIREME_HORIZONTAL_POD_AUTOSCALER_SYNC_PERIOD", value_name = "DURATION", default_value = "15s")]
+    #[arg(value_parser = duration::parse)]
+    pub horizontal_pod_autoscaler_sync_period: Duration,
+    /// For so long no pods are taken away that were recommended meanwhile
+    #[arg(long, env = "TRIREME_HORIZONTAL_POD_AUTOSCALER_DOWNSCALE_STABILIZATION", value_name = "DURATION")]
+    #[arg(value_parser = duration::parse, default_value = "5m")]
+    pub horizontal_pod_autoscaler_downscale_stabilization: Duration,
+    /// By how much usage may differ from its target before anything is done, as a part of one
+    #[arg(long, env = "TRIREME_HORIZONTAL_POD_AUTOSCALER_TOLERANCE", value_name = "PART", default_value_t = 0.1)]
+    pub horizontal_pod_autoscaler_tolerance: f64,
+    /// For so long after a pod's start its use of CPU may come of the start
+    #[arg(long, env = "TRIREME_HORIZONTAL_POD_AUTOSCALER_CPU_INITIALIZATION_PERIOD", value_name = "DURATION")]
+    #[arg(value_parser = duration::parse, default_value = "5m")]
+    pub horizontal_pod_autoscaler_cpu_initialization_period: Duration,
+    /// A pod that became unready within this time from its start counts as never ready
+    #[arg(long, env = "TRIREME_HORIZONTAL_POD_AUTOSCALER_INITIAL_READINESS_DELAY", value_name = "DURATION")]
+    #[arg(value_parser = duration::parse, default_value = "30s")]
+    pub horizontal_pod_autoscaler_initial_readiness_delay: Duration,
+}
+
+impl From<&Autoscaling> for trireme_controllers::Autoscaling {
+    fn from(args: &Autoscaling) -> Self {
+        Self {
+            sync_period: args.horizontal_pod_autoscaler_sync_period,
+            downscale_stabilization: args.horizontal_pod_autoscaler_downscale_stabilization,
+            tolerance: args.horizontal_pod_autoscaler_tolerance,
+            cpu_initialization: args.horizontal_pod_autoscaler_cpu_initialization_period,
+            initial_readiness: args.horizontal_pod_autoscaler_initial_readiness_delay,
+        }
+    }
 }
 
 /// The node of this machine.

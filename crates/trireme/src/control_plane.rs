@@ -5,7 +5,7 @@ use crate::cli::Server;
 use crate::instance::Instance;
 use crate::private::private;
 use crate::shown::Shown;
-use crate::{Failure, address, version};
+use crate::{Failure, address, election, version};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use trireme_apiserver::kubelet::{Direct, Kubelets};
 use trireme_apiserver::listener::{self, Tls};
 use trireme_apiserver::{ApiServer, Config, User};
-use trireme_client::{Client, Credentials, Informers, Kubeconfig, tls_trusting};
+use trireme_client::{Client, Credentials, Informers, Kubeconfig, Work, tls_trusting};
 use trireme_controllers::{Clients, Clock, Controllers, Options};
 use trireme_pki::{Authority, ClusterPki, Role, ServingNames};
 use trireme_scheduler::{Scheduler, SchedulerConfig};
@@ -92,13 +92,36 @@ impl ControlPlane {
             client_signer: Some(Arc::new(same(&pki.client_ca)?)),
             serving_signer: Some(Arc::new(same(&pki.server_ca)?)),
             server_names: names.names.iter().cloned().chain(names.addresses.iter().map(ToString::to_string)).collect(),
+            autoscaling: (&args.autoscaling).into(),
             ..Options::default()
         };
-        tasks.push(Controllers::start(options, clients, informers.clone(), Clock::system(), stop.clone()));
+        let identity = election::identity()?;
+        let manager = "kube-controller-manager";
+        match election::candidate(&args.election, manager, clients(None), &identity) {
+            None => tasks.push(Controllers::start(options, clients, informers.clone(), Clock::system(), stop.clone())),
+            Some(elector) => {
+                let work: Work = Box::new(move |term| {
+                    let informers = Arc::new(Informers::new(clients(None), term.clone()));
+                    Controllers::start(options.clone(), clients.clone(), informers, Clock::system(), term)
+                });
+                tasks.push(tokio::spawn(elector.lead(stop.clone(), work)));
+            }
+        }
         if !disabled("scheduler") {
             let scheduler = User::new("system:kube-scheduler", &[]);
             let scheduler = Client::new(Arc::new(server.transport(scheduler)), "kube-scheduler");
-            tasks.push(Scheduler::start(SchedulerConfig::default(), scheduler, &informers, stop.clone()));
+            match election::candidate(&args.election, "kube-scheduler", scheduler.clone(), &identity) {
+                None => {
+                    tasks.push(Scheduler::start(SchedulerConfig::default(), scheduler, &informers, stop.clone()));
+                }
+                Some(elector) => {
+                    let work: Work = Box::new(move |term| {
+                        let informers = Informers::new(scheduler.clone(), term.clone());
+                        Scheduler::start(SchedulerConfig::default(), scheduler.clone(), &informers, term)
+                    });
+                    tasks.push(tokio::spawn(elector.lead(stop.clone(), work)));
+                }
+            }
         }
 
         let host =

@@ -13,6 +13,8 @@ mod control_plane;
 mod demo;
 mod disable;
 mod down;
+mod duration;
+mod election;
 mod external_runtime;
 mod images;
 mod instance;

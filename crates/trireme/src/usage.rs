@@ -2,7 +2,7 @@
 
 use crate::cidr::Cidr;
 use crate::cli::{Node, Server};
-use crate::{disable, node};
+use crate::{disable, election, node};
 use std::net::IpAddr;
 
 /// The command line, or the configuration file, asks for something that cannot be; the exit code is 2.
@@ -14,6 +14,7 @@ pub struct Usage(pub String);
 pub fn server(args: &Server) -> Vec<String> {
     let mut found: Vec<String> = disable::check(&args.disable).err().into_iter().collect();
     found.extend(node(&args.node));
+    found.extend(election::problem(&args.election));
     let (pods, services) = (&args.cluster_cidr, &args.service_cidr);
     if pods.overlaps(services) {
         found.push(format!("--cluster-cidr {pods} and --service-cidr {services} overlap"));

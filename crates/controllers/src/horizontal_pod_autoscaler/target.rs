@@ -1,6 +1,5 @@
 //! What is scaled: from a reference to a resource, and the scale of an object of it.
 
-use bytes::Bytes;
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +13,9 @@ pub(super) struct Mapping {
 
 /// The size of an object, read and to be written.
 pub(super) struct Scale {
-    path: String,
+    resource: Resource,
+    namespace: String,
+    name: String,
     document: Value,
 }
 
@@ -141,7 +142,10 @@ impl Scale {
                 Err(error) => Err(error.to_string()),
             };
             match read {
-                Ok(document) => return Ok(Self { path, document }),
+                Ok(document) => {
+                    let resource = mapping.resource.clone();
+                    return Ok(Self { resource, namespace: namespace.to_owned(), name: name.to_owned(), document });
+                }
                 Err(error) => first = first.or(Some(error)),
             }
         }
@@ -176,8 +180,8 @@ impl Scale {
             // A scale of nothing has no spec.
             scale.insert("spec".to_owned(), serde_json::json!({ "replicas": replicas }));
         }
-        let body = Bytes::from(self.document.to_string());
-        client.request(Method::PUT, &self.path, Some(("application/json", body))).await.map(drop)
+        let api = client.dynamic::<serde::de::IgnoredAny>(self.resource, Some(&self.namespace));
+        api.put(&self.name, Some("scale"), &self.document).await.map(drop)
     }
 }
 
