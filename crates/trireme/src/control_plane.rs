@@ -116,7 +116,7 @@ impl ControlPlane {
                 }
                 Some(elector) => {
                     let work: Work = Box::new(move |term| {
-                        let informers = Informers::new(scheduler.clone(), term.clone());
+                        let informers = Arc::new(Informers::new(scheduler.clone(), term.clone()));
                         Scheduler::start(SchedulerConfig::default(), scheduler.clone(), &informers, term)
                     });
                     tasks.push(tokio::spawn(elector.lead(stop.clone(), work)));
