@@ -117,6 +117,8 @@ async fn bind(
     let pods = server.catalogue.stored("", "pods").ok_or_else(Status::no_such_path)?;
     let name = if target.name.is_empty() { binding.str_at(&["metadata", "name"]) } else { &target.name };
     let pod = Target { served: pods.clone(), name: name.to_owned(), subresource: "binding".into(), ..target.clone() };
+    let attributes = Attributes::new(server, target, Operation::Create).dry_run(options.dry_run);
+    admission::bind(&attributes, &binding).await?;
     let change = |old: &Value| {
         let conflict = |why: String| Status::conflict("", "pods/binding", &pod.name, &why);
         pod.check_uid(&binding, Some(old), options.dry_run)?;

@@ -520,3 +520,73 @@ async fn policies_see_what_others_change_after_them_if_they_want_to() {
     // A deletion has nothing to change.
     server.call(Method::DELETE, &format!("{MAPS}/m"), &json!({})).await.expect(200);
 }
+
+#[tokio::test]
+async fn what_is_no_object_of_its_own_meets_policies_too() {
+    let server = Server::new().await;
+    let rule = |group: &str, operation: &str, resource: &str| json!({"apiGroups": [group], "apiVersions": ["v1"], "operations": [operation], "resources": [resource]});
+    let rules = [
+        rule("", "CREATE", "pods/binding"),
+        rule("", "CONNECT", "pods/exec"),
+        rule("", "CREATE", "serviceaccounts/token"),
+        rule("apps", "UPDATE", "deployments/scale"),
+    ];
+    let expression = "object.kind == 'Binding' ? object.target.name != 'bad'
+        : object.kind == 'PodExecOptions' ? object.command[0] != 'rm'
+        : object.kind == 'TokenRequest' ? object.spec.audiences == ['x']
+        : object.kind == 'Scale' && object.spec.replicas <= 3";
+    let words = "request.kind.group + ' ' + object.kind + ' ' + request.operation + ' ' + request.subResource";
+    let spec = json!({
+        "matchConstraints": {"resourceRules": rules},
+        "validations": [{"expression": expression, "messageExpression": words, "message": "no"}],
+    });
+    server.policy(false, "p", spec, json!({})).await;
+    let core = "/api/v1/namespaces/default";
+    let head = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+    server.create(&format!("{core}/serviceaccounts"), head("ServiceAccount", "default")).await.expect(201);
+    let mut pod = head("Pod", "a");
+    pod["spec"] = json!({"containers": [{"name": "c", "image": "i"}]});
+    server.create(&format!("{core}/pods"), pod).await.expect(201);
+    let refusal = |what: &str, why: &str| {
+        format!("{what} is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: {why}")
+    };
+
+    let bind = async |node: &str| {
+        let mut binding = head("Binding", "a");
+        binding["target"] = json!({"kind": "Node", "name": node});
+        server.create(&format!("{core}/pods/a/binding"), binding).await
+    };
+    bind("bad").await.refused(422, "Invalid", &refusal("pods \"a\"", "Binding CREATE binding"));
+    bind("good").await.expect(201);
+
+    let exec = format!("{core}/pods/a/exec?container=c&command=rm&command=x");
+    let refused = server.create(&exec, Value::Null).await;
+    refused.refused(422, "Invalid", &refusal("pods \"a\"", "PodExecOptions CONNECT exec"));
+
+    let token = async |audience: &str| {
+        let ask = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": [audience]}});
+        server.create(&format!("{core}/serviceaccounts/default/token"), ask).await
+    };
+    let why = "authentication.k8s.io TokenRequest CREATE token";
+    token("y").await.refused(422, "Invalid", &refusal("serviceaccounts \"default\"", why));
+    token("x").await.expect(201);
+
+    let apps = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    server.create(apps, deployment).await.expect(201);
+    let scale = async |replicas: i64| {
+        let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": replicas}});
+        server.call(Method::PUT, &format!("{apps}/d/scale"), &scale).await
+    };
+    let why = "autoscaling Scale UPDATE scale";
+    scale(4).await.refused(422, "Invalid", &refusal("deployments.apps \"d\"", why));
+    scale(2).await.expect(200);
+    let spec = json!({
+        "reinvocationPolicy": "Never", "matchConstraints": {"resourceRules": [rules[3]]},
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{spec: Object.spec{replicas: 3}}"}}],
+    });
+    server.policy(true, "q", spec, json!({})).await;
+    assert_eq!(scale(1).await.expect(200).body["spec"]["replicas"], 3);
+}

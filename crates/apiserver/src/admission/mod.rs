@@ -97,6 +97,11 @@ impl<'a> Attributes<'a> {
         self.operation == Operation::Create && self.is(group, plural, "")
     }
 
+    /// Whether this is the change of a pod that follows from a binding, which others have been asked about by itself.
+    fn follows_binding(&self) -> bool {
+        self.operation == Operation::Update && self.is("", "pods", "binding")
+    }
+
     /// Whether an object is made or changed.
     fn writes(&self) -> bool {
         matches!(self.operation, Operation::Create | Operation::Update)
@@ -173,12 +178,34 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&
         if let Some(validate) = plugin.validate {
             validate(attributes, object, old)?;
         }
-        if plugin.policies == Some(Phase::Validating) {
-            policies::validate(attributes, object, old).await?;
-        }
-        if plugin.webhooks == Some(Phase::Validating) {
-            webhooks::validate(attributes, object, old).await?;
-        }
+        validate_by_others(plugin, attributes, object, old).await?;
+    }
+    Ok(())
+}
+
+/// Asks validating policies and webhooks, where the plugin is one that does.
+async fn validate_by_others(
+    plugin: &plugins::Plugin,
+    attributes: &Attributes<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    if plugin.policies == Some(Phase::Validating) {
+        policies::validate(attributes, object, old).await?;
+    }
+    if plugin.webhooks == Some(Phase::Validating) {
+        webhooks::validate(attributes, object, old).await?;
+    }
+    Ok(())
+}
+
+/// Asks validating policies and webhooks about a binding; plugins see the change of the pod that comes of it.
+///
+/// # Errors
+/// The first refusal.
+pub async fn bind(attributes: &Attributes<'_>, binding: &Value) -> Result<(), Status> {
+    for plugin in &attributes.server.admission.plugins {
+        validate_by_others(plugin, attributes, binding, None).await?;
     }
     Ok(())
 }

@@ -53,18 +53,13 @@ pub(super) fn shown(attributes: &Attributes<'_>, wanted: &Served, object: &Value
             None => scale,
         };
     }
-    if let Some((_, id)) = body_of_subresource(served, subresource).filter(|_| !stored_by(served, subresource)) {
+    if let Some((_, id)) = body_of_subresource(served, subresource) {
         return encode::to_tree(builtin(), id, object);
     }
     if served.resource.gv == wanted.resource.gv {
         return served.tree(object);
     }
     json::parse(&convert::between(served, wanted, object)).unwrap_or_default()
-}
-
-/// Whether a write to a subresource with a body of its own is, for this server, a change of the object.
-fn stored_by(served: &Served, subresource: &str) -> bool {
-    served.kind() == "Pod" && subresource == "binding"
 }
 
 /// The kind of what is shown, and its version.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use trireme_policies::Asks;
 use trireme_schema::{Map, Status, Value};
 
-/// Policies cannot keep anybody from mending policies.
+/// Policies cannot keep anybody from mending policies, and are not asked twice about a binding.
 fn exempt(attributes: &Attributes<'_>) -> bool {
     const OWN: [&str; 4] = [
         "validatingadmissionpolicies",
@@ -33,7 +33,8 @@ fn exempt(attributes: &Attributes<'_>) -> bool {
         "mutatingadmissionpolicybindings",
     ];
     let served = &attributes.target.served;
-    served.group() == "admissionregistration.k8s.io" && OWN.contains(&served.plural())
+    let own = served.group() == "admissionregistration.k8s.io" && OWN.contains(&served.plural());
+    own || attributes.follows_binding()
 }
 
 /// What all policies see alike of one request.

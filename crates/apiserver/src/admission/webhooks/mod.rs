@@ -96,10 +96,10 @@ fn concerned(attributes: &Attributes<'_>, phase: Phase) -> Vec<Concerned> {
     all.into_iter().filter_map(wants).collect()
 }
 
-/// Webhooks cannot keep anybody from mending webhooks and policies.
+/// Webhooks cannot keep anybody from mending webhooks and policies, and are not asked twice about a binding.
 fn exempt(attributes: &Attributes<'_>) -> bool {
     let served = &attributes.target.served;
-    served.group() == "admissionregistration.k8s.io"
+    served.group() == "admissionregistration.k8s.io" || attributes.follows_binding()
 }
 
 /// The version of the request's resource in which a webhook wants to see it: that of the request if it has a rule for
