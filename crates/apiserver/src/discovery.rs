@@ -177,7 +177,8 @@ fn aggregated(server: &ApiServer, core: bool) -> Value {
             let (resources, current) = match server.aggregation.of(&gv) {
                 Some(remote) => {
                     let known = remote.known();
-                    (known.resources.clone(), known.current)
+                    // What it told once may be wrong by now: it is kept, and not told.
+                    (if known.current { known.resources.clone() } else { Vec::new() }, known.current)
                 }
                 None => {
                     let own = shelf.all().filter(|s| s.resource.gv == gv);
@@ -185,7 +186,6 @@ fn aggregated(server: &ApiServer, core: bool) -> Value {
                 }
             };
             let mut entry = Map::from_iter([("version", version.as_str())]);
-            // Of a server that never answered, no resources are known, which is not the same as that there are none.
             if !resources.is_empty() {
                 entry.insert("resources", Value::Array(resources));
             }

@@ -296,6 +296,8 @@ async fn the_group_of_another_server_is_as_if_it_were_ours() {
     let at = format!("https://localhost:1{version}");
     let refused = "dial tcp localhost:1: connect: connection refused";
     assert_eq!(message, format!("failing or missing response from {at}: Get \"{at}\": {refused}"));
+    let fresh = json!({"version": "v1alpha1", "freshness": "Stale"});
+    eventually("stale", || async { stale().await.filter(|v| *v == fresh) }).await;
     let (_, metrics) = get(&first, "/metrics").await;
     let metrics = metrics.as_str().unwrap();
     assert!(metrics.contains(&format!("aggregator_unavailable_apiservice{{name=\"{name}\"}} 1")), "{metrics}");

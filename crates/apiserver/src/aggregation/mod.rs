@@ -214,7 +214,7 @@ fn refresh(remote: &Remote, object: &Value, old: Option<&ApiService>, new: &ApiS
     if otherwise {
         remote.look.notify_one();
     }
-    if old.is_none_or(|old| !old.available && new.available) {
+    if old.is_none_or(|old| old.available != new.available) {
         remote.refresh.iter().for_each(tokio::sync::Notify::notify_one);
     }
 }

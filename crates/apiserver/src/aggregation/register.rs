@@ -2,8 +2,9 @@
 
 use super::{condition, priority, service, write};
 use crate::server::ApiServer;
-use std::collections::{BTreeMap, BTreeSet};
-use trireme_schema::{Status, Value};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use trireme_schema::{Status, Value, json};
 
 /// The label by which an APIService is known to be kept by us.
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
@@ -124,9 +125,35 @@ fn step(wanted: Option<Keeping>, present: Option<Present>, known: bool, at_start
 pub(super) struct Registrar {
     at_start: Option<BTreeSet<String>>,
     known: BTreeSet<String>,
+    /// What each definition brings, by its key, and of which revision it was: definitions are large, and most stay.
+    brought: HashMap<Arc<str>, (i64, Vec<Wanted>)>,
 }
 
 impl Registrar {
+    /// All that there should be, by name.
+    fn wanted(server: &ApiServer, brought: &mut HashMap<Arc<str>, (i64, Vec<Wanted>)>) -> BTreeMap<String, Wanted> {
+        let mut all = BTreeMap::new();
+        let mut add = |wanted: &Wanted| {
+            all.insert(service::name_of(&wanted.group, &wanted.version), wanted.clone());
+        };
+        if let Some(served) = server.catalogue.stored(DEFINITIONS.0, DEFINITIONS.1) {
+            let mut before = std::mem::take(brought);
+            let snapshot = server.store.topic(&served.topic).snapshot();
+            for record in snapshot.range(&served.prefix(""), None) {
+                let known = before.remove(&record.key).filter(|(revision, _)| *revision == record.mod_revision);
+                let read = || self::brought(&json::parse(&record.value).unwrap_or_default());
+                let known = known.unwrap_or_else(|| (record.mod_revision, read()));
+                known.1.iter().for_each(&mut add);
+                brought.insert(record.key.clone(), known);
+            }
+        }
+        for (group, version, priority) in priority::local() {
+            let (group, version) = (group.to_owned(), version.to_owned());
+            add(&Wanted { group, version, priority, keeping: Keeping::OnStart });
+        }
+        all
+    }
+
     /// Brings the APIServices in order; false when a write was refused and is to be made again.
     pub async fn reconcile(&mut self, server: &ApiServer) -> bool {
         let present: BTreeMap<String, Value> = server
@@ -135,7 +162,7 @@ impl Registrar {
             .map(|object| (object.str_at(&["metadata", "name"]).to_owned(), object))
             .collect();
         let at_start = self.at_start.get_or_insert_with(|| present.keys().cloned().collect());
-        let wanted = wanted(server);
+        let wanted = Self::wanted(server, &mut self.brought);
         let names: BTreeSet<&String> = present.keys().chain(wanted.keys()).collect();
         let writes = names.into_iter().map(|name| {
             let (wanted, object) = (wanted.get(name), present.get(name));
@@ -200,28 +227,17 @@ async fn carry_out(
     }
 }
 
-/// All that there should be, by name.
-fn wanted(server: &ApiServer) -> BTreeMap<String, Wanted> {
-    let mut all = BTreeMap::new();
-    for definition in server.read_all(DEFINITIONS.0, DEFINITIONS.1, "") {
-        let group = definition.str_at(&["spec", "group"]);
-        for version in definition.list_at(&["spec", "versions"]).iter().filter(|v| v.bool_at(&["served"])) {
-            let version = version.str_at(&["name"]);
-            let wanted = Wanted {
-                group: group.to_owned(),
-                version: version.to_owned(),
-                priority: priority::CUSTOM,
-                keeping: Keeping::Always,
-            };
-            all.insert(service::name_of(group, version), wanted);
-        }
-    }
-    for (group, version, priority) in priority::local() {
-        let (group, version) = (group.to_owned(), version.to_owned());
-        let name = service::name_of(&group, &version);
-        all.insert(name, Wanted { group, version, priority, keeping: Keeping::OnStart });
-    }
-    all
+/// What a definition brings.
+fn brought(definition: &Value) -> Vec<Wanted> {
+    let group = definition.str_at(&["spec", "group"]);
+    let served = definition.list_at(&["spec", "versions"]).iter().filter(|v| v.bool_at(&["served"]));
+    let wanted = |version: &Value| Wanted {
+        group: group.to_owned(),
+        version: version.str_at(&["name"]).to_owned(),
+        priority: priority::CUSTOM,
+        keeping: Keeping::Always,
+    };
+    served.map(wanted).collect()
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(crate) struct Remote {
     pub(super) said: Mutex<Option<Availability>>,
     /// Somebody else said otherwise.
     pub(super) look: Notify,
-    /// Its APIService has changed, or it has become available.
+    /// It has become available, or is so no more.
     pub(super) refresh: [Notify; 2],
     /// Its APIService is gone, or leads elsewhere.
     pub(super) ended: CancellationToken,
