@@ -136,3 +136,46 @@ impl<P: Compiled> Generation<P> {
 fn read(record: &Record) -> Value {
     json::parse(&record.value).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trireme_schema::value;
+    use trireme_store::{Template, Txn};
+
+    #[tokio::test]
+    async fn a_policy_is_compiled_once_for_each_of_its_versions() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let known = Known::new(&store);
+        let bound = || known.validating.bound();
+        let key = |plural: &str, name: &str| format!("{}/{name}", topic(GROUP, plural));
+        let (policy, binding) = (key("validatingadmissionpolicies", "p"), "validatingadmissionpolicybindings");
+        let put = async |key: &str, value: Value| {
+            let template = Template::plain(json::to_vec(&value));
+            let txn = match store.get(key) {
+                Some(record) => Txn::update(key.to_owned(), record.mod_revision, template),
+                None => Txn::create(key.to_owned(), template),
+            };
+            store.commit(txn).await.unwrap();
+        };
+        let rule = |text: &str| value!({"metadata": {"name": "p"}, "spec": {"validations": [{"expression": text}]}});
+        let bind = |name: &str| value!({"metadata": {"name": name}, "spec": {"policyName": "p"}});
+
+        assert!(bound().is_empty());
+        put(&policy, rule("true")).await;
+        assert!(bound().is_empty(), "nobody asks a policy without bindings");
+        put(&key(binding, "a"), bind("a")).await;
+        let first = bound();
+        assert!(Arc::ptr_eq(&first, &bound()), "nothing changed");
+        put(&key(binding, "b"), bind("b")).await;
+        let second = bound();
+        assert_eq!((first[0].bindings.len(), second[0].bindings.len()), (1, 2));
+        assert!(Arc::ptr_eq(&first[0].policy, &second[0].policy), "only bindings changed");
+        put(&policy, rule("false")).await;
+        assert!(!Arc::ptr_eq(&second[0].policy, &bound()[0].policy));
+        let record = store.get(&policy).unwrap();
+        store.commit(Txn::delete(policy.clone(), record.mod_revision, None)).await.unwrap();
+        assert!(bound().is_empty());
+    }
+}
