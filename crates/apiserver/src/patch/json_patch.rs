@@ -121,7 +121,7 @@ fn step(operation: &Value, tree: &mut Value, copied: &mut usize) -> Result<(), B
             Ok(add(tree, path, taken)?)
         }
         "copy" => {
-            let found = find(tree, from()?).cloned().unwrap_or_default();
+            let found = get(tree, from()?, ["copy", "from"])?;
             *copied += json::to_vec(&found).len();
             if *copied > MOST_COPIED {
                 return Err(format!("copies add {copied} bytes, exceeding the limit {MOST_COPIED}").into());
@@ -129,12 +129,10 @@ fn step(operation: &Value, tree: &mut Value, copied: &mut usize) -> Result<(), B
             Ok(add(tree, path, found)?)
         }
         "test" => {
-            let want = operation.get("value").cloned().unwrap_or_default();
-            match find(tree, path) {
-                Some(found) if same(found, &want) => Ok(()),
-                None if want.is_null() => Ok(()),
-                _ => Err(Broken::Test(format!("testing value {path} failed: test failed"))),
+            if same(&get(tree, path, ["test", "path"])?, &value()) {
+                return Ok(());
             }
+            Err(Broken::Test(format!("testing value {path} failed: test failed")))
         }
         other => Err(format!("Unexpected kind: {other}").into()),
     }
@@ -192,6 +190,24 @@ fn follow<'a>(mut value: &'a mut Value, tokens: &[String]) -> Option<&'a mut Val
 
 fn find<'a>(tree: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     follow(tree, &tokens(path).ok()?)
+}
+
+/// What is at a path; null for a member that an object does not have.
+fn get(tree: &mut Value, path: &str, [op, field]: [&str; 2]) -> Result<Value, String> {
+    let tokens = tokens(path)?;
+    let Some((last, way)) = tokens.split_last() else { return Ok(tree.clone()) };
+    match follow(tree, way) {
+        Some(Value::Object(map)) => Ok(map.get(last).cloned().unwrap_or_default()),
+        Some(Value::Array(items)) => {
+            let item = position(last, items.len()).and_then(|i| items.get(i)).cloned();
+            item.ok_or_else(|| {
+                let why = format!("Unable to access invalid index: {last}: invalid index referenced");
+                format!("error in {op} for {field}: '{path}': {why}")
+            })
+        }
+        _ if op == "test" => Err(format!("test operation does not apply: is missing path: {path}: missing value")),
+        _ => Err(format!("{op} operation does not apply: doc is missing {field} path: {path}: missing value")),
+    }
 }
 
 /// Sets a member of an object.
