@@ -20,6 +20,7 @@ mod plane;
 mod pods;
 mod recovery;
 mod rules;
+mod scheduling;
 mod table;
 mod watchers;
 
@@ -43,6 +44,7 @@ const SECTIONS: &[(&str, Measure)] = &[
     ("watchers", watchers::measure),
     ("recovery", recovery::measure),
     ("rules", rules::measure),
+    ("scheduling", scheduling::measure),
     #[cfg(feature = "engines")]
     ("engines", engines::measure),
 ];

@@ -24,6 +24,7 @@ pub fn answer(server: &ApiServer, info: &RequestInfo, query: &Query) -> Option<R
             if let Some(audit) = &server.audit {
                 audit.metrics(&mut text);
             }
+            server.more_metrics.read().iter().for_each(|write| write(&mut text));
             return Some(answer::typed(
                 200,
                 "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",

@@ -66,6 +66,9 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 /// Events are kept for an hour.
 const EVENT_LIFE: u64 = 3600;
 
+/// Writes the metrics of a component.
+type MetricsWriter = Box<dyn Fn(&mut String) + Send + Sync>;
+
 /// The API server.
 pub struct ApiServer {
     /// For what outlives a call and must not hold the server.
@@ -84,6 +87,8 @@ pub struct ApiServer {
     pub(crate) webhooks: Webhooks,
     pub(crate) policies: Policies,
     pub(crate) metrics: Metrics,
+    /// Of components in the same process.
+    pub(crate) more_metrics: parking_lot::RwLock<Vec<MetricsWriter>>,
     pub(crate) kubelets: Kubelets,
     pub(crate) aggregation: Aggregation,
     pub(crate) documents: discovery::Documents,
@@ -117,6 +122,7 @@ impl ApiServer {
             webhooks,
             policies,
             metrics: Metrics::default(),
+            more_metrics: parking_lot::RwLock::default(),
             kubelets,
             aggregation: Aggregation::default(),
             documents: discovery::Documents::default(),
@@ -128,6 +134,11 @@ impl ApiServer {
         aggregation::start(&server).await;
         crate::flow::start(&server).await;
         Ok(server)
+    }
+
+    /// Serves the metrics of another component too, which writes them in Prometheus' text form.
+    pub fn add_metrics(&self, write: impl Fn(&mut String) + Send + Sync + 'static) {
+        self.more_metrics.write().push(Box::new(write));
     }
 
     /// What it was told.

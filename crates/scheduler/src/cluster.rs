@@ -15,6 +15,8 @@ pub struct Cluster {
     by_name: HashMap<Box<str>, usize>,
     free: Vec<usize>,
     placed: HashMap<Key, Placed>,
+    /// How many of them are assumed.
+    assumed: usize,
     /// Pods whose node has not been seen yet.
     homeless: HashMap<Box<str>, Vec<Arc<PodInfo>>>,
     namespaces: NamespaceLabels,
@@ -109,6 +111,11 @@ impl Cluster {
     /// Whether a pod's placement is our own decision, not yet seen in the API.
     pub fn is_assumed(&self, key: &Key) -> bool {
         self.placed.get(key).is_some_and(|placed| placed.assumed)
+    }
+
+    /// How many pods are placed by a decision that is not yet seen in the API.
+    pub fn assumed(&self) -> usize {
+        self.assumed
     }
 
     /// How many pods are placed.
@@ -208,6 +215,7 @@ impl Cluster {
     /// Takes a pod off its node.
     pub fn remove(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
         let placed = self.placed.remove(key)?;
+        self.assumed -= usize::from(placed.assumed);
         if let Some(slot) = self.by_name.get(&placed.node) {
             if let Some(Some(node)) = self.nodes.get_mut(*slot)
                 && let Some(pod) = node.remove(&placed.pod.uid)
@@ -232,6 +240,7 @@ impl Cluster {
             && known.pod.terminating == pod.terminating
             && Arc::ptr_eq(&known.pod.shape, &pod.shape)
         {
+            self.assumed = self.assumed + usize::from(assumed) - usize::from(known.assumed);
             known.assumed = assumed;
             let slot = self.by_name.get(node);
             let pods = match slot.and_then(|slot| self.nodes.get_mut(*slot)) {
@@ -254,6 +263,7 @@ impl Cluster {
             }
             _ => self.homeless.entry(node.into()).or_default().push(Arc::clone(&pod)),
         }
+        self.assumed += usize::from(assumed);
         self.placed.insert(pod.key.clone(), Placed { pod, node: node.into(), assumed });
     }
 

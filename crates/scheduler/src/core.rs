@@ -63,8 +63,31 @@ pub struct Failure {
     pub nominated: Nominated,
     /// Pods that have to go.
     pub victims: Vec<Arc<PodInfo>>,
+    /// Pods for which room was being made there before.
+    pub displaced: Vec<Arc<PodInfo>>,
     /// What was started to help.
     pub effect: Option<Effect>,
+}
+
+/// An attempt that led to no node.
+struct Missed {
+    attempt: Attempt,
+    unfit: Unfit,
+    state: CycleState,
+}
+
+impl Failure {
+    fn of(attempt: Attempt, reason: &'static str, message: String) -> Self {
+        Self {
+            attempt,
+            reason,
+            message,
+            nominated: Nominated::Keep,
+            victims: Vec::new(),
+            displaced: Vec::new(),
+            effect: None,
+        }
+    }
 }
 
 impl Core {
@@ -135,7 +158,9 @@ impl Core {
     pub fn pod_changed(&mut self, key: &Key, pod: Option<view::Pod>, now: Instant) -> Result<(), BadQuantity> {
         // A pod that has ended takes nothing any more.
         let Some(pod) = pod.filter(|pod| !matches!(&*pod.status.phase, "Succeeded" | "Failed")) else {
-            self.forget(key);
+            if let Some(gone) = self.forget(key) {
+                self.tell(events::of_unscheduled_gone(gone), now);
+            }
             if let Some(gone) = self.cluster.remove(key)
                 && let Some(event) = events::of_assigned(Some(gone), None)
             {
@@ -172,7 +197,9 @@ impl Core {
             self.cluster.remove(&pod.key);
         }
         if !ours || pod.terminating {
-            self.forget(&pod.key);
+            if let Some(gone) = self.forget(&pod.key) {
+                self.tell(events::of_unscheduled_gone(gone), now);
+            }
             return;
         }
         if let Some(node) = &pod.nominated {
@@ -186,8 +213,10 @@ impl Core {
                 self.queue.add(&*profiles, pod, matters.then_some(&event), now);
             }
             _ => {
-                self.queue.add(&*profiles, Arc::clone(&pod), None, now);
-                self.tell(events::of_unscheduled(pod), now);
+                let event = events::of_unscheduled(Arc::clone(&pod));
+                self.observe(&event);
+                self.queue.add(&*profiles, pod, None, now);
+                self.look_again(event, now);
             }
         }
     }
@@ -200,61 +229,115 @@ impl Core {
 
     /// Tries to place a pod.
     pub fn decide(&mut self, attempt: Attempt, now: Instant) -> Decision {
+        match self.try_to_place(attempt) {
+            Ok(placed) => Decision::Placed(placed),
+            Err(missed) => self.missed(missed, now),
+        }
+    }
+
+    /// Tries to place a pod, and with it all pods that are placed together with it: all of them, or as many as their
+    /// group asks for, or none.
+    pub fn decide_together(&mut self, attempt: Attempt, now: Instant) -> Vec<Decision> {
         let profiles = Arc::clone(&self.profiles);
+        let profile = profiles.get(&attempt.pod.scheduler);
+        let Some(gang) = profile.and_then(|profile| profile.gang(&attempt.pod)) else {
+            return vec![self.decide(attempt, now)];
+        };
+        let already = gang.pods.iter().filter(|key| self.cluster.node_of(key).is_some()).count();
+        let others = gang.pods.iter().filter(|key| **key != attempt.pod.key);
+        let others: Vec<Attempt> = others.filter_map(|key| self.queue.take(key, now)).collect();
+        let (mut placed, mut missed) = (Vec::new(), Vec::new());
+        for attempt in std::iter::once(attempt).chain(others) {
+            match self.try_to_place(attempt) {
+                Ok(done) => placed.push(done),
+                Err(miss) => missed.push(miss),
+            }
+        }
+        let count = already + placed.len();
+        if count >= gang.min_count {
+            let placed: Vec<Decision> = placed.into_iter().map(Decision::Placed).collect();
+            return placed.into_iter().chain(missed.into_iter().map(|miss| self.missed(miss, now))).collect();
+        }
+        let why = format!("minCount ({}) cannot be satisfied: {count} scheduled, 0 remaining", gang.min_count);
+        self.give_back(placed, missed, &why, now)
+    }
+
+    /// A gang does not fit: what was placed of it is taken back.
+    fn give_back(&mut self, placed: Vec<Placed>, missed: Vec<Missed>, why: &str, now: Instant) -> Vec<Decision> {
+        let profiles = Arc::clone(&self.profiles);
+        let mut rejected_by = vec!["GangScheduling"];
+        let mut waiting: Vec<(Attempt, String)> = Vec::new();
+        for Missed { attempt, unfit, .. } in missed {
+            let own = match unfit {
+                Unfit::Failed(status) => status.to_string(),
+                Unfit::Rejected(diagnosis) => {
+                    rejected_by.extend(diagnosis.rejected_by());
+                    diagnosis.to_string()
+                }
+            };
+            waiting.push((attempt, format!("{own} {why}")));
+        }
+        for mut placed in placed {
+            if let Some(profile) = profiles.get(&placed.attempt.pod.scheduler) {
+                profile.unreserve(&placed.attempt.pod, &placed.node, &mut placed.state);
+            }
+            self.cluster.remove(&placed.attempt.pod.key);
+            waiting.push((placed.attempt, why.to_owned()));
+        }
+        rejected_by.sort_unstable();
+        rejected_by.dedup();
+        let fail = |(attempt, message): (Attempt, String)| {
+            let outcome = Outcome::Rejected(rejected_by.clone());
+            self.queue.failed(&*profiles, &attempt.pod.key, outcome, now);
+            Decision::Failed(Failure::of(attempt, "Unschedulable", message))
+        };
+        waiting.into_iter().map(fail).collect()
+    }
+
+    fn try_to_place(&mut self, attempt: Attempt) -> Result<Placed, Missed> {
+        let profiles = Arc::clone(&self.profiles);
+        let mut state = CycleState::default();
         let Some(profile) = profiles.get(&attempt.pod.scheduler) else {
+            let unfit = Unfit::Failed(Status::error("no profile is responsible for the pod"));
+            return Err(Missed { attempt, unfit, state });
+        };
+        let pod = Arc::clone(&attempt.pod);
+        let cx = Context { pod: &pod, cluster: &self.cluster, nominator: &self.nominator };
+        let Chosen { node, evaluated, feasible } = match self.chooser.choose(cx, profile, &mut state) {
+            Ok(chosen) => chosen,
+            Err(unfit) => return Err(Missed { attempt, unfit, state }),
+        };
+        if let Err(status) = profile.reserve(&pod, &node, &mut state) {
+            return Err(Missed { attempt, unfit: Unfit::Failed(status), state });
+        }
+        self.cluster.assume(Arc::clone(&pod), &node);
+        self.unnominate(&pod.uid);
+        Ok(Placed { attempt, node, state, evaluated, feasible })
+    }
+
+    fn missed(&mut self, missed: Missed, now: Instant) -> Decision {
+        let Missed { attempt, unfit, state } = missed;
+        match unfit {
+            Unfit::Failed(status) => self.failed(attempt, status, now),
+            Unfit::Rejected(diagnosis) => self.unfit(attempt, *diagnosis, &state, now),
+        }
+    }
+
+    fn unfit(&mut self, attempt: Attempt, mut diagnosis: Diagnosis, state: &CycleState, now: Instant) -> Decision {
+        let profiles = Arc::clone(&self.profiles);
+        let pod = Arc::clone(&attempt.pod);
+        let Some(profile) = profiles.get(&pod.scheduler) else {
             return self.failed(attempt, Status::error("no profile is responsible for the pod"), now);
         };
-        let pod = Arc::clone(&attempt.pod);
-        let mut state = CycleState::default();
-        let cx = Context { pod: &pod, cluster: &self.cluster, nominator: &self.nominator };
-        match self.chooser.choose(cx, profile, &mut state) {
-            Ok(chosen) => self.settle(profile, attempt, chosen, state, now),
-            Err(Unfit::Failed(status)) => self.failed(attempt, status, now),
-            Err(Unfit::Rejected(diagnosis)) => self.unfit(profile, attempt, *diagnosis, &state, now),
-        }
-    }
-
-    fn settle(
-        &mut self,
-        profile: &Profile,
-        attempt: Attempt,
-        chosen: Chosen,
-        mut state: CycleState,
-        now: Instant,
-    ) -> Decision {
-        let Chosen { node, evaluated, feasible } = chosen;
-        if let Err(status) = profile.reserve(&attempt.pod, &node, &mut state) {
-            return self.failed(attempt, status, now);
-        }
-        self.cluster.assume(Arc::clone(&attempt.pod), &node);
-        self.unnominate(&attempt.pod.uid);
-        Decision::Placed(Placed { attempt, node, state, evaluated, feasible })
-    }
-
-    fn unfit(
-        &mut self,
-        profile: &Profile,
-        attempt: Attempt,
-        mut diagnosis: Diagnosis,
-        state: &CycleState,
-        now: Instant,
-    ) -> Decision {
-        let pod = Arc::clone(&attempt.pod);
-        let mut failure = Failure {
-            attempt,
-            reason: "Unschedulable",
-            message: String::new(),
-            nominated: Nominated::Keep,
-            victims: Vec::new(),
-            effect: None,
-        };
+        let mut failure = Failure::of(attempt, "Unschedulable", String::new());
         let cx = Context { pod: &pod, cluster: &self.cluster, nominator: &self.nominator };
         let any = diagnosis.nodes > 0;
         for (_, enabled) in profile.at(Point::PostFilter).filter(|_| any) {
             match enabled.plugin.post_filter(cx, profile, state, &diagnosis) {
-                PostFilter::Nominated(Nomination { node, victims }) => {
+                PostFilter::Nominated(nomination) => {
+                    let Nomination { node, victims, displaced, effect } = nomination;
                     failure.nominated = Nominated::Node(node);
-                    failure.victims = victims;
+                    (failure.victims, failure.displaced, failure.effect) = (victims, displaced, effect);
                     break;
                 }
                 PostFilter::Started(effect) => {
@@ -273,8 +356,10 @@ impl Core {
             Nominated::Clear => self.unnominate(&pod.uid),
             Nominated::Node(node) => self.nominate(&pod, &node.clone()),
         }
+        for displaced in &failure.displaced {
+            self.unnominate(&displaced.uid);
+        }
         failure.message = diagnosis.to_string();
-        let profiles = Arc::clone(&self.profiles);
         let mut rejected_by = diagnosis.rejected_by();
         if diagnosis.nodes == 0 {
             // Any node that comes may help.
@@ -290,14 +375,8 @@ impl Core {
         let rejected = status.is_rejection() && !status.plugin.is_empty();
         let outcome = if rejected { Outcome::Rejected(vec![status.plugin]) } else { Outcome::Failed };
         self.queue.failed(&*profiles, &attempt.pod.key, outcome, now);
-        Decision::Failed(Failure {
-            attempt,
-            reason: if rejected { "Unschedulable" } else { "SchedulerError" },
-            message: status.to_string(),
-            nominated: Nominated::Keep,
-            victims: Vec::new(),
-            effect: None,
-        })
+        let reason = if rejected { "Unschedulable" } else { "SchedulerError" };
+        Decision::Failed(Failure::of(attempt, reason, status.to_string()))
     }
 
     /// A pod that had a node is bound.
@@ -329,22 +408,39 @@ impl Core {
 
     /// Something changed.
     pub fn tell(&mut self, event: ClusterEvent, now: Instant) {
+        self.observe(&event);
+        self.look_again(event, now);
+    }
+
+    fn observe(&self, event: &ClusterEvent) {
+        for enabled in self.profiles.iter().flat_map(Profile::plugins) {
+            enabled.plugin.observe(event);
+        }
+    }
+
+    fn look_again(&mut self, event: ClusterEvent, now: Instant) {
         if self.profiles.care(&event) {
             let profiles = Arc::clone(&self.profiles);
             self.queue.event(&*profiles, &Arc::new(event), now);
         }
     }
 
-    /// Looks at a pod again that a plugin held back.
+    /// Looks at a pod again that was held back at a gate.
+    pub fn release(&mut self, key: &Key, now: Instant) {
+        let profiles = Arc::clone(&self.profiles);
+        self.queue.release(&*profiles, key, now);
+    }
+
+    /// Tries a pod again, as soon as its back-off allows.
     pub fn help(&mut self, key: &Key, now: Instant) {
         let profiles = Arc::clone(&self.profiles);
         self.queue.help(&*profiles, key, now);
     }
 
-    fn forget(&mut self, key: &Key) {
-        if let Some(pod) = self.queue.remove(key) {
-            self.unnominate(&pod.uid);
-        }
+    fn forget(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
+        let pod = self.queue.remove(key)?;
+        self.unnominate(&pod.uid);
+        Some(pod)
     }
 
     fn nominate(&mut self, pod: &Arc<PodInfo>, node: &str) {
@@ -373,8 +469,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn core() -> Core {
-        let profiles =
-            Profiles::new([plugins::pure("default-scheduler", Arc::new(plugins::pod_topology_spread::Nobody))]);
+        let profiles = Profiles::new([plugins::usual(&plugins::Sources::none())]);
         Core::new(Arc::new(profiles), Backoff::default(), SmallRng::seed_from_u64(1))
     }
 
@@ -409,7 +504,9 @@ mod tests {
         let mut nodes = [decide(&mut core).unwrap().unwrap(), decide(&mut core).unwrap().unwrap()];
         nodes.sort();
         assert_eq!(nodes, ["n1", "n2"]);
-        assert_eq!(decide(&mut core), Some(Err("0/2 nodes are available: 2 Insufficient cpu.".to_owned())));
+        let message = "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: \
+                       2 No preemption victims found for incoming pod.";
+        assert_eq!(decide(&mut core), Some(Err(message.to_owned())));
         assert_eq!(decide(&mut core), None);
         core.pod_changed(&Key::new("n", "a"), None, Instant::now()).unwrap();
         assert!(decide(&mut core).unwrap().is_ok(), "the room of a is free");

@@ -120,6 +120,11 @@ impl fmt::Display for Diagnosis {
                     *reasons.entry(reason).or_default() += count;
                 }
             }
+            let looked_at: usize = counts.iter().skip(1).sum();
+            let absent = self.nodes.saturating_sub(looked_at);
+            for reason in self.absent.iter().flat_map(|status| &status.reasons).filter(|_| absent > 0) {
+                *reasons.entry(reason).or_default() += absent;
+            }
             if !reasons.is_empty() {
                 write!(f, " {}.", phrases(&reasons))?;
             }

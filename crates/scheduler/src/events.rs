@@ -48,6 +48,12 @@ pub fn of_unscheduled(new: Arc<PodInfo>) -> ClusterEvent {
     ClusterEvent { source: Source::UnscheduledPod, actions: Actions::ADD, change }
 }
 
+/// A waiting pod went, seen by others.
+pub fn of_unscheduled_gone(old: Arc<PodInfo>) -> ClusterEvent {
+    let change = Change::Pod { old: Some(old), new: None };
+    ClusterEvent { source: Source::UnscheduledPod, actions: Actions::DELETE, change }
+}
+
 fn of_change(old: &Arc<PodInfo>, new: &Arc<PodInfo>) -> Actions {
     if Arc::ptr_eq(&old.shape, &new.shape) {
         return Actions::default();

@@ -9,8 +9,8 @@ mod status;
 
 pub use event::{Actions, Change, ClusterEvent, Hint, Interest, Object, Source};
 pub use plugin::{
-    Context, Effect, MAX_SCORE, Nomination, Permission, Plugin, PostFilter, PreFilter, PreScore, Reach, Rejections,
-    Work,
+    Context, Effect, Gang, MAX_SCORE, Nomination, Permission, Plugin, PostFilter, PreFilter, PreScore, Reach,
+    Rejections, Work,
 };
 pub use points::{Point, Points};
 pub use profile::{Enabled, Mask, Prepared, Profile};

@@ -55,8 +55,14 @@ impl Intake {
         Self { pods, nodes, namespaces, dirty, synced: Vec::new() }
     }
 
-    /// Follows another kind of object, whose changes are told to plugins.
+    /// Follows another kind of object, whose changes are told to plugins. Nothing is decided before they are known.
     pub fn follow<K: Kind>(&mut self, informers: &Informers, source: Source) {
+        let informer = self.follow_if_served::<K>(informers, source);
+        self.synced.push(Box::pin(async move { informer.synced().await }));
+    }
+
+    /// The same of a kind that the server may not serve, as those of alpha versions: decisions do not wait for it.
+    pub fn follow_if_served<K: Kind>(&mut self, informers: &Informers, source: Source) -> Informer<K> {
         let informer = informers.get::<K>();
         let dirty = Arc::clone(&self.dirty);
         informer.subscribe(move |change| {
@@ -68,7 +74,7 @@ impl Intake {
             drop(changed);
             dirty.notify.notify_one();
         });
-        self.synced.push(Box::pin(async move { informer.synced().await }));
+        informer
     }
 
     /// Waits until what was there at the start is known.

@@ -15,12 +15,13 @@
 //!
 //! # A plugin
 //!
-//! Implement [`framework::Plugin`], name it in [`plugins::default_profile`], and say there with [`Intake::follow`] which
-//! further objects it wants to hear of.
+//! Implement [`framework::Plugin`], name it in [`plugins::DEFAULTS`] and [`plugins::make`]; what it knows of the world
+//! is one of [`plugins::Sources`], which follow further objects with [`Intake::follow`].
 
 mod approvals;
 mod binding;
 mod cluster;
+pub mod config;
 mod core;
 pub mod cycle;
 mod diagnosis;
@@ -29,6 +30,7 @@ pub mod framework;
 mod handle;
 pub mod index;
 mod intake;
+mod metrics;
 mod node;
 mod nominator;
 pub mod plugins;
@@ -52,6 +54,7 @@ pub use core::{Core, Decision, Failure, Placed};
 pub use diagnosis::Diagnosis;
 pub use handle::Handle;
 pub use intake::{Changed, Dirty, Intake};
+pub use metrics::{Ended, Metrics};
 pub use node::{NodeInfo, NodeSpec};
 pub use nominator::Nominator;
 pub use pod::PodInfo;
@@ -59,7 +62,7 @@ pub use profiles::Profiles;
 pub use report::{Nominated, Report};
 pub use requests::Requests;
 pub use resources::{BadQuantity, ResourceList, ResourceName, Resources};
-pub use scheduler::{Scheduler, SchedulerConfig};
+pub use scheduler::Scheduler;
 pub use selector::{LabelSelector, Labels, NodeSelector, NodeTerm, Operator, Requirement};
 pub use shape::{HostPort, Namespaces, PodSelector, PodShape, Shapes, Spread, Term};
 pub use taint::{Taint, Toleration};

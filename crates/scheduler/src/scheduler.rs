@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -8,24 +9,18 @@ use tokio_util::sync::CancellationToken;
 use trireme_client::{Client, Informers, Key};
 
 use crate::binding::Steps;
+use crate::config::{BadConfiguration, Configuration, DEFAULT_SCHEDULER};
 use crate::core::{Core, Decision, Failure, Placed};
 use crate::framework::Status;
 use crate::intake::Intake;
 use crate::queue::Backoff;
-use crate::report::Report;
-use crate::{Approvals, Handle, Profiles, plugins, view};
+use crate::report::{Nominated, Report};
+use crate::{Approvals, Ended, Handle, Metrics, Profiles, plugins, view};
 
 /// How many bindings may be on their way at once.
 const BINDINGS: usize = 256;
 /// How many decisions are made before new changes are looked at.
 const BATCH: usize = 64;
-
-/// How the scheduler behaves.
-#[derive(Clone, Debug)]
-pub struct SchedulerConfig {
-    /// Pods that name this scheduler are ours.
-    pub name: String,
-}
 
 /// The running scheduler: one task that owns all state.
 pub struct Scheduler {
@@ -33,6 +28,7 @@ pub struct Scheduler {
     intake: Intake,
     report: Report,
     approvals: Approvals,
+    metrics: Arc<Metrics>,
     bindings: Arc<Semaphore>,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
 }
@@ -45,33 +41,39 @@ enum News {
     Helped(Key),
 }
 
-impl Default for SchedulerConfig {
-    fn default() -> Self {
-        Self { name: "default-scheduler".to_owned() }
-    }
-}
-
 impl Scheduler {
-    /// Starts scheduling until `shutdown`.
+    /// Starts scheduling until `shutdown`; what is done is counted in `metrics`.
+    ///
+    /// # Errors
+    /// A configuration that could not work.
     pub fn start(
-        config: SchedulerConfig,
+        config: &Configuration,
         client: Client,
         informers: &Arc<Informers>,
+        metrics: Arc<Metrics>,
         shutdown: CancellationToken,
-    ) -> tokio::task::JoinHandle<()> {
+    ) -> Result<tokio::task::JoinHandle<()>, BadConfiguration> {
         let approvals = Approvals::default();
         let mut intake = Intake::start(informers);
         let handle = Handle { client: client.clone(), informers: Arc::clone(informers), approvals: approvals.clone() };
-        let profiles = Profiles::new([plugins::default_profile(&config.name, &handle, &mut intake)]);
+        let sources = plugins::Sources::informed(&handle, &mut intake);
+        let profiles = Profiles::new(plugins::profiles(config, &sources)?);
+        let seconds = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let backoff = Backoff {
+            first: seconds(config.pod_initial_backoff_seconds),
+            most: seconds(config.pod_max_backoff_seconds),
+            ..Backoff::default()
+        };
         let scheduler = Self {
-            report: Report::new(client, &config.name),
-            core: Core::new(Arc::new(profiles), Backoff::default(), SmallRng::from_os_rng()),
+            report: Report::new(client, DEFAULT_SCHEDULER),
+            core: Core::new(Arc::new(profiles), backoff, SmallRng::from_os_rng()),
             intake,
             approvals,
+            metrics,
             bindings: Arc::new(Semaphore::new(BINDINGS)),
             news: mpsc::channel(BINDINGS),
         };
-        tokio::spawn(scheduler.run(shutdown))
+        Ok(tokio::spawn(scheduler.run(shutdown)))
     }
 
     async fn run(mut self, shutdown: CancellationToken) {
@@ -91,12 +93,16 @@ impl Scheduler {
                 && self.bindings.available_permits() > 0
                 && let Some(attempt) = self.core.next(Instant::now())
             {
-                match self.core.decide(attempt, Instant::now()) {
-                    Decision::Placed(placed) => self.bind(placed),
-                    Decision::Failed(failure) => self.failed(failure),
-                }
                 decided += 1;
+                let start = Instant::now();
+                let decisions = self.core.decide_together(attempt, start);
+                let took = start.elapsed();
+                for decision in decisions {
+                    self.carry_out(decision, took);
+                }
             }
+            let waits = (self.core.cluster.len(), self.core.cluster.pods(), self.core.cluster.assumed());
+            self.metrics.sizes(self.core.queue.counts(), waits);
             if decided == BATCH {
                 tokio::task::yield_now().await;
                 continue;
@@ -107,6 +113,24 @@ impl Scheduler {
                 () = dirty.changed() => {}
                 Some(news) = self.news.1.recv() => self.take(news),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+        }
+    }
+
+    fn carry_out(&mut self, decision: Decision, took: Duration) {
+        match decision {
+            Decision::Placed(placed) => {
+                self.metrics.attempt(&placed.attempt.pod.scheduler, Ended::Scheduled, took);
+                self.bind(placed);
+            }
+            Decision::Failed(failure) => {
+                let rejected = failure.reason == "Unschedulable";
+                let ended = if rejected { Ended::Unschedulable } else { Ended::Error };
+                self.metrics.attempt(&failure.attempt.pod.scheduler, ended, took);
+                if !failure.victims.is_empty() {
+                    self.metrics.preemption(failure.victims.len());
+                }
+                self.failed(failure);
             }
         }
     }
@@ -149,7 +173,7 @@ impl Scheduler {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Helped(key) => self.core.help(&key, Instant::now()),
+            News::Helped(key) => self.core.release(&key, Instant::now()),
             News::Binding(placed, Ok(())) => {
                 let pod = &placed.attempt.pod;
                 if let Some(profile) = self.core.profiles().get(&pod.scheduler) {
@@ -157,6 +181,7 @@ impl Scheduler {
                         enabled.plugin.post_bind(pod, &placed.node);
                     }
                 }
+                self.metrics.bound(placed.attempt.attempts, placed.attempt.first.elapsed());
                 self.report.scheduled(pod, &placed.node);
                 self.core.bound(&pod.key);
             }
@@ -200,6 +225,9 @@ impl Scheduler {
         let known: Option<view::Pod> = self.intake.pods.find(&pod.key).and_then(|entry| entry.decode().ok());
         let status = known.as_ref().map(|known| &known.status);
         self.report.failed(pod, failure.reason, failure.message, &failure.nominated, status);
+        for displaced in &failure.displaced {
+            self.report.nominate(displaced, &Nominated::Clear);
+        }
         if let Some(effect) = failure.effect {
             let (news, key) = (self.news.0.clone(), pod.key.clone());
             tokio::spawn(async move {

@@ -306,7 +306,8 @@ impl Spread {
         }
     }
 
-    fn read(constraint: &SpreadConstraint, namespace: &str, labels: &Labels) -> Self {
+    /// Reads a constraint of a pod of this namespace and with these labels.
+    pub fn read(constraint: &SpreadConstraint, namespace: &str, labels: &Labels) -> Self {
         Self {
             key: constraint.topology_key.clone(),
             max_skew: i64::from(constraint.max_skew),

@@ -22,6 +22,8 @@ fn problems(common: &Common, args: &Server) -> Vec<String> {
     let log = LogConfig { level: common.log_level.clone(), format: common.log_format };
     found.extend(trireme_telemetry::check(&log).err().map(|error| error.to_string()));
     found.extend(images::registries(&args.node.private_registry).err().map(|error| error.to_string()));
+    let scheduling = crate::control_plane::scheduling(args.kube_scheduler_config.as_deref());
+    found.extend(scheduling.err().map(|error| error.to_string()));
     if let Some(endpoint) = &args.node.container_runtime_endpoint
         && !std::path::Path::new(endpoint.trim_start_matches("unix://")).exists()
     {

@@ -188,6 +188,9 @@ pub struct Server {
     /// What not to run: a controller's name, scheduler, dns, proxy, node
     #[arg(long, env = "TRIREME_DISABLE", value_name = "NAME", value_delimiter = ',')]
     pub disable: Vec<String>,
+    /// How pods are placed: a file with a KubeSchedulerConfiguration.
+    #[arg(long, env = "TRIREME_KUBE_SCHEDULER_CONFIG", value_name = "FILE")]
+    pub kube_scheduler_config: Option<PathBuf>,
 }
 
 /// Who runs controllers and scheduler.

@@ -7,6 +7,7 @@ use crate::private::private;
 use crate::shown::Shown;
 use crate::{Failure, address, election, version};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -18,7 +19,9 @@ use trireme_apiserver::{ApiServer, Config, User};
 use trireme_client::{Client, Credentials, Informers, Kubeconfig, Work, tls_trusting};
 use trireme_controllers::{Clients, Clock, Controllers, Options};
 use trireme_pki::{Authority, ClusterPki, Role, ServingNames};
-use trireme_scheduler::{Scheduler, SchedulerConfig};
+use trireme_scheduler::config::Configuration;
+use trireme_scheduler::plugins::Sources;
+use trireme_scheduler::{Metrics, Scheduler};
 
 /// A control plane that runs.
 pub struct ControlPlane {
@@ -110,14 +113,16 @@ impl ControlPlane {
         if !disabled("scheduler") {
             let scheduler = User::new("system:kube-scheduler", &[]);
             let scheduler = Client::new(Arc::new(server.transport(scheduler)), "kube-scheduler");
+            let config = scheduling(args.kube_scheduler_config.as_deref())?;
+            let metrics = Arc::new(Metrics::default());
+            let counted = Arc::clone(&metrics);
+            server.add_metrics(move |out| counted.write(out));
             match election::candidate(&args.election, "kube-scheduler", scheduler.clone(), &identity) {
-                None => {
-                    tasks.push(Scheduler::start(SchedulerConfig::default(), scheduler, &informers, stop.clone()));
-                }
+                None => tasks.push(schedule(&config, scheduler, &informers, metrics, stop.clone())),
                 Some(elector) => {
                     let work: Work = Box::new(move |term| {
                         let informers = Arc::new(Informers::new(scheduler.clone(), term.clone()));
-                        Scheduler::start(SchedulerConfig::default(), scheduler.clone(), &informers, term)
+                        schedule(&config, scheduler.clone(), &informers, Arc::clone(&metrics), term)
                     });
                     tasks.push(tokio::spawn(elector.lead(stop.clone(), work)));
                 }
@@ -191,6 +196,31 @@ impl ControlPlane {
             let _ = task.await;
         }
     }
+}
+
+/// How pods are placed.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn scheduling(file: Option<&Path>) -> Result<Configuration, Failure> {
+    let Some(file) = file else { return Ok(Configuration::usual()) };
+    let config = Configuration::read(file).map_err(|why| format!("--kube-scheduler-config: {why}"))?;
+    trireme_scheduler::plugins::profiles(&config, &Sources::none())
+        .map_err(|why| format!("--kube-scheduler-config: {}: {why}", file.display()))?;
+    Ok(config)
+}
+
+/// Starts the scheduler; [`scheduling`] has tried its configuration.
+fn schedule(
+    config: &Configuration,
+    client: Client,
+    informers: &Arc<Informers>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    Scheduler::start(config, client, informers, metrics, stop).unwrap_or_else(|why| {
+        tokio::spawn(async move { tracing::error!(%why, "nothing is scheduled") })
+    })
 }
 
 /// Controllers act as service accounts of their own, with the roles that these have.

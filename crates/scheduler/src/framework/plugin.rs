@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use trireme_client::Key;
 
 use super::{ClusterEvent, CycleState, Hint, Interest, Points, Profile, Status};
 use crate::{Cluster, NodeInfo, Nominator, PodInfo};
@@ -59,6 +60,17 @@ pub trait Rejections {
     fn of(&self, slot: usize) -> Option<&Status>;
 }
 
+/// Pods that are placed together or not at all.
+#[derive(Clone, Debug)]
+pub struct Gang {
+    /// Namespace and name of the group.
+    pub key: Key,
+    /// How many must be placed.
+    pub min_count: usize,
+    /// The pods that there are, those that have a node included.
+    pub pods: Vec<Key>,
+}
+
 /// What happens in the background.
 pub type Effect = BoxFuture<'static, ()>;
 
@@ -66,8 +78,12 @@ pub type Effect = BoxFuture<'static, ()>;
 pub struct Nomination {
     /// The node on which there will be room.
     pub node: Box<str>,
-    /// Pods that have to go first. They are deleted in the background; the pod waits meanwhile.
+    /// Pods that have to go first.
     pub victims: Vec<Arc<PodInfo>>,
+    /// Pods that were to come there with less right, and look for another place.
+    pub displaced: Vec<Arc<PodInfo>>,
+    /// Removes the pods in the background.
+    pub effect: Option<Effect>,
 }
 
 /// What `post_filter` found.
@@ -111,6 +127,14 @@ pub trait Plugin: Send + Sync {
     /// Why not.
     fn pre_enqueue(&self, _pod: &Arc<PodInfo>) -> Result<(), Status> {
         Ok(())
+    }
+
+    /// Something changed; for plugins that keep a picture of their own. Called before pods are looked at again.
+    fn observe(&self, _event: &ClusterEvent) {}
+
+    /// The pods with which this one is placed.
+    fn gang(&self, _pod: &PodInfo) -> Option<Gang> {
+        None
     }
 
     /// `QueueSort`: pods of a higher rank go first; among equals the one that has waited longest.

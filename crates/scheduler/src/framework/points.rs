@@ -80,6 +80,12 @@ impl Points {
         Self(bits)
     }
 
+    /// The same and one more.
+    #[must_use]
+    pub const fn with(self, point: Point) -> Self {
+        Self(self.0 | 1 << point as u8)
+    }
+
     /// Whether a point is among them.
     pub const fn has(self, point: Point) -> bool {
         self.0 & (1 << point as u8) != 0

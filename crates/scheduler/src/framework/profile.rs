@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::plugin::{Context, Plugin, PreFilter};
+use super::plugin::{Context, Gang, Plugin, PreFilter};
 use super::{ClusterEvent, Code, CycleState, Hint, Interest, Point, Points, Status};
 use crate::{NodeInfo, PodInfo};
 
@@ -135,6 +135,12 @@ impl Profile {
             enabled.plugin.pre_enqueue(pod).map_err(|status| status.by(enabled.plugin.name()))?;
         }
         Ok(())
+    }
+
+    /// The pods with which this one is placed.
+    pub fn gang(&self, pod: &PodInfo) -> Option<Gang> {
+        pod.group.as_ref()?;
+        self.plugins.iter().find_map(|enabled| enabled.plugin.gang(pod))
     }
 
     /// `QueueSort`: the rank of a pod.

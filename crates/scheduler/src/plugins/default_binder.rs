@@ -9,12 +9,12 @@ use crate::{PodInfo, view};
 
 /// Binds pods through the API.
 pub struct DefaultBinder {
-    client: Client,
+    client: Option<Client>,
 }
 
 impl DefaultBinder {
-    /// Calls are made by this client.
-    pub fn new(client: Client) -> Self {
+    /// Calls are made by this client; without one nothing is bound.
+    pub fn new(client: Option<Client>) -> Self {
         Self { client }
     }
 }
@@ -29,6 +29,7 @@ impl Plugin for DefaultBinder {
     }
 
     fn bind(&self, pod: &Arc<PodInfo>, node: &str) -> Option<Work> {
+        let client = self.client.as_ref()?;
         let binding = Binding {
             metadata: ObjectMeta {
                 name: Some(pod.key.name.to_string()),
@@ -42,7 +43,7 @@ impl Plugin for DefaultBinder {
                 ..ObjectReference::default()
             },
         };
-        let api = self.client.namespaced::<view::Pod>(&pod.key.namespace);
+        let api = client.namespaced::<view::Pod>(&pod.key.namespace);
         let name = pod.key.name.clone();
         Some(Box::pin(async move {
             let bound = api.post::<_, ApiStatus>(&name, "binding", &binding).await;

@@ -6,4 +6,4 @@ mod strategy;
 
 pub use balanced::NodeResourcesBalancedAllocation;
 pub use fit::NodeResourcesFit;
-pub use strategy::{Point, Strategy, Weighed};
+pub use strategy::{Strategy, Weighed};

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 pub use workloads::{Informed, Nobody, Workloads};
 
+use crate::config::SpreadArgs;
 use crate::framework::{
     Actions, ClusterEvent, Context, CycleState, Hint, Interest, Plugin, Point, Points, PreFilter, PreScore, Reach,
     Source, Status,
 };
 use crate::shape::{Namespaces, PodSelector, Spread};
-use crate::{Cluster, LabelSelector, NodeInfo, PodInfo};
+use crate::{Cluster, LabelSelector, Labels, NodeInfo, PodInfo};
 use filter::Required;
 use score::Liked;
 
@@ -30,7 +31,7 @@ pub struct PodTopologySpread {
 
 /// How pods are spread that do not say.
 #[derive(Clone, Debug)]
-pub enum Defaults {
+enum Defaults {
     /// Over nodes and zones, where that is possible (`defaultingType: System`).
     System,
     /// As these say, whose pods are left open (`defaultingType: List`).
@@ -39,7 +40,9 @@ pub enum Defaults {
 
 impl PodTopologySpread {
     /// Spreads pods that do not say over the domains of the defaults; `workloads` knows with which others they belong.
-    pub fn new(defaults: Defaults, workloads: Arc<dyn Workloads>) -> Self {
+    pub fn new(args: &SpreadArgs, workloads: Arc<dyn Workloads>) -> Self {
+        let list = || args.default_constraints.iter().map(|c| Spread::read(c, "", &Labels::default())).collect();
+        let defaults = if args.defaulting_type == "List" { Defaults::List(list()) } else { Defaults::System };
         Self { defaults, workloads }
     }
 

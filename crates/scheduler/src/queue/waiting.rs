@@ -277,6 +277,13 @@ impl Queue {
         }
     }
 
+    /// Looks again at a pod that waits at a gate.
+    pub fn release(&mut self, rules: &dyn Rules, key: &Key, now: Instant) {
+        if self.pods.get(key).is_some_and(|waiting| matches!(waiting.place, Place::Gated(_))) {
+            self.help(rules, key, now);
+        }
+    }
+
     /// How many pods are ready, back off, wait for an event, and wait at a gate.
     pub fn counts(&self) -> (usize, usize, usize, usize) {
         let gated = self.pods.values().filter(|waiting| matches!(waiting.place, Place::Gated(_))).count();

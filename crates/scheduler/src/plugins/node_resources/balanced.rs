@@ -1,4 +1,5 @@
 use super::Weighed;
+use crate::config::BalancedArgs;
 use crate::framework::{Context, CycleState, MAX_SCORE, Plugin, Point, Points};
 use crate::{NodeInfo, PodInfo};
 
@@ -8,9 +9,10 @@ pub struct NodeResourcesBalancedAllocation {
     pub resources: Vec<Weighed>,
 }
 
-impl Default for NodeResourcesBalancedAllocation {
-    fn default() -> Self {
-        Self { resources: Weighed::defaults() }
+impl NodeResourcesBalancedAllocation {
+    /// As a configuration says.
+    pub fn new(args: &BalancedArgs) -> Self {
+        Self { resources: Weighed::of(&args.resources) }
     }
 }
 
@@ -70,7 +72,7 @@ mod tests {
         };
         let of = |cpu: &str, memory: &str| node(json!({}), json!({}), json!({"cpu": cpu, "memory": memory}));
         let nodes = [of("4", "4Gi"), of("2", "8Gi")];
-        let plugin = NodeResourcesBalancedAllocation::default();
+        let plugin = NodeResourcesBalancedAllocation::new(&BalancedArgs::default());
         assert_eq!(scores(&plugin, &asks("2", "2Gi"), &nodes), [100, 62]);
         assert_eq!(scores(&plugin, &asks("0", "0"), &nodes), [0, 0]);
     }

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Strategy;
+use crate::config::FitArgs;
 use crate::framework::{
     Actions, ClusterEvent, Code, Context, CycleState, Hint, Interest, Plugin, Point, Points, Source, Status,
 };
@@ -19,6 +20,16 @@ pub struct NodeResourcesFit {
 }
 
 impl NodeResourcesFit {
+    /// As a configuration says.
+    pub fn new(args: &FitArgs) -> Self {
+        let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+        Self {
+            strategy: Strategy::of(args),
+            ignored: names(&args.ignored_resources),
+            ignored_groups: names(&args.ignored_resource_groups),
+        }
+    }
+
     fn ignores(&self, resource: &str) -> bool {
         let group = resource.split_once('/').map(|(group, _)| group);
         self.ignored.iter().any(|ignored| **ignored == *resource)

@@ -1,3 +1,4 @@
+use crate::config::{FitArgs, ResourceSpec, ShapePoint};
 use crate::framework::MAX_SCORE;
 use crate::{NodeInfo, PodInfo};
 
@@ -10,15 +11,6 @@ pub struct Weighed {
     pub weight: i64,
 }
 
-/// A corner of the function from how much of a resource is used to how much that is liked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// Percent.
-    pub utilization: i64,
-    /// 0 to 10.
-    pub score: i64,
-}
-
 /// Which nodes are liked (`scoringStrategy`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Strategy {
@@ -27,7 +19,7 @@ pub enum Strategy {
     /// The fuller ones.
     MostAllocated(Vec<Weighed>),
     /// As a function says.
-    RequestedToCapacityRatio(Vec<Weighed>, Vec<Point>),
+    RequestedToCapacityRatio(Vec<Weighed>, Vec<ShapePoint>),
 }
 
 /// What a resource would be used, of how much.
@@ -50,7 +42,28 @@ impl Default for Strategy {
     }
 }
 
+impl Weighed {
+    /// As a configuration says.
+    pub fn of(resources: &[ResourceSpec]) -> Vec<Self> {
+        resources.iter().map(|spec| Self { name: spec.name.as_str().into(), weight: spec.weight }).collect()
+    }
+}
+
 impl Strategy {
+    /// As a configuration says.
+    pub fn of(args: &FitArgs) -> Self {
+        let Some(strategy) = &args.scoring_strategy else { return Self::default() };
+        let resources = Weighed::of(&strategy.resources);
+        match strategy.kind.as_str() {
+            "MostAllocated" => Self::MostAllocated(resources),
+            "RequestedToCapacityRatio" => {
+                let shape = strategy.requested_to_capacity_ratio.as_ref().map(|ratio| ratio.shape.clone());
+                Self::RequestedToCapacityRatio(resources, shape.unwrap_or_default())
+            }
+            _ => Self::LeastAllocated(resources),
+        }
+    }
+
     /// How much a node is liked, 0 to 100.
     pub fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
         let used = |resources: &[Weighed]| {
@@ -119,9 +132,9 @@ fn average(used: impl Iterator<Item = Used>, score: impl Fn(&Used) -> i64) -> i6
 }
 
 /// The value of a function of straight pieces.
-fn along(shape: &[Point], percent: i64) -> i64 {
+fn along(shape: &[ShapePoint], percent: i64) -> i64 {
     // Scores of the configuration go to 10.
-    let scaled = |point: &Point| point.score * (MAX_SCORE / 10);
+    let scaled = |point: &ShapePoint| point.score * (MAX_SCORE / 10);
     for (at, point) in shape.iter().enumerate() {
         if percent <= point.utilization {
             let Some(before) = at.checked_sub(1).and_then(|at| shape.get(at)) else { return scaled(point) };
@@ -152,7 +165,7 @@ mod tests {
     fn strategies_are_upstreams() {
         let cpu_only = || vec![Weighed { name: "cpu".into(), weight: 1 }];
         let shape = |points: &[(i64, i64)]| {
-            points.iter().map(|(utilization, score)| Point { utilization: *utilization, score: *score }).collect()
+            points.iter().map(|(utilization, score)| ShapePoint { utilization: *utilization, score: *score }).collect()
         };
         for (strategy, cpu, used, expected) in [
             (Strategy::default(), "1", "1", 50),

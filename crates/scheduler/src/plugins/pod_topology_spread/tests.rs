@@ -13,7 +13,7 @@ impl Workloads for ByApp {
 }
 
 fn plugin() -> PodTopologySpread {
-    PodTopologySpread::new(Defaults::System, Arc::new(ByApp))
+    PodTopologySpread::new(&SpreadArgs::default(), Arc::new(ByApp))
 }
 
 fn constraint(key: &str, max_skew: i32, more: Value) -> Value {
