@@ -218,9 +218,8 @@ fn schedule(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
-    Scheduler::start(config, client, informers, metrics, stop).unwrap_or_else(|why| {
-        tokio::spawn(async move { tracing::error!(%why, "nothing is scheduled") })
-    })
+    Scheduler::start(config, client, informers, metrics, stop)
+        .unwrap_or_else(|why| tokio::spawn(async move { tracing::error!(%why, "nothing is scheduled") }))
 }
 
 /// Controllers act as service accounts of their own, with the roles that these have.

@@ -1,7 +1,7 @@
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::classes::{Class, Classes, Local, Verdict};
+use super::classes::{Class, Classes, Kept, Local, Verdict};
 use super::sample::enough;
 use crate::framework::{Context, CycleState, MAX_SCORE, Mask, Point, PreScore, Profile, Reach, Status};
 use crate::{Diagnosis, NodeInfo};
@@ -22,6 +22,8 @@ pub struct Feasible {
     known: Vec<i64>,
     scored: Mask,
     raw: Vec<(usize, Vec<i64>)>,
+    /// Plugins that tell nodes apart.
+    vocal: Mask,
     /// How many nodes were looked at.
     pub evaluated: usize,
 }
@@ -50,6 +52,8 @@ pub enum Unfit {
 struct Plan {
     filters: Mask,
     local: Local,
+    /// Those that tell nodes apart for this pod.
+    vocal: Mask,
     /// Whether nothing may be used again.
     personal: bool,
 }
@@ -93,7 +97,7 @@ impl Chooser {
             && prepared.only.as_ref().is_none_or(|(names, _)| names.iter().any(|name| **name == *nominated))
             && profile.filter_with_nominated(cx, state, node, plan.filters).is_ok()
         {
-            return Ok(Feasible::of(vec![node.slot], 1));
+            return Ok(Feasible::of(vec![node.slot], 1, plan.vocal));
         }
         let feasible = match prepared.only {
             Some((names, mut by)) => {
@@ -101,7 +105,7 @@ impl Chooser {
                 let reason = format!("node(s) didn't satisfy plugin(s) [{}]", by.join(" "));
                 diagnosis.set_absent(Status::unresolvable(reason).by(by.first().copied().unwrap_or_default()));
                 let nodes = names.iter().filter_map(|name| cluster.node(name));
-                filter(cx, profile, state, plan.filters, nodes, usize::MAX, &mut diagnosis)?
+                filter(cx, profile, state, &plan, nodes, usize::MAX, &mut diagnosis)?
             }
             None => self.among_all(cx, profile, state, &plan, &mut diagnosis)?,
         };
@@ -144,8 +148,15 @@ impl Chooser {
             && let Some(class) = self.classes.of(cx, profile, state, plan.local)
         {
             let rest = plan.filters.without(plan.local.filter);
+            let quiet = plan.vocal.without(plan.local.score.with(plan.local.normalized)).is_empty();
             // Where nothing is left to ask, all nodes are compared: that costs less than asking some.
-            let limit = if rest.is_empty() { usize::MAX } else { limit };
+            let limit = if rest.is_empty() && quiet { usize::MAX } else { limit };
+            if limit == usize::MAX
+                && class.raw.iter().all(|raw| raw.set == 0)
+                && let Some(slot) = highest(&class.kept, &mut self.rng)
+            {
+                return Ok(Feasible::of(vec![slot], cluster.len(), plan.vocal));
+            }
             let feasible = remembered(cx, profile, state, plan, class, start, limit, diagnosis);
             if limit != usize::MAX {
                 self.start = start + feasible.evaluated;
@@ -153,7 +164,7 @@ impl Chooser {
             return Ok(feasible);
         }
         let nodes = (start..slots).chain(0..start).filter_map(|slot| cluster.at(slot));
-        let feasible = filter(cx, profile, state, plan.filters, nodes, limit, diagnosis)?;
+        let feasible = filter(cx, profile, state, plan, nodes, limit, diagnosis)?;
         self.start = start + feasible.evaluated;
         Ok(feasible)
     }
@@ -169,15 +180,9 @@ impl Chooser {
         let mut totals = feasible.known.clone();
         totals.resize(feasible.slots.len(), 0);
         let mut nodes: Vec<&NodeInfo> = Vec::new();
-        let mut silent = feasible.scored;
-        for (at, enabled) in profile.at(Point::Score) {
-            if !silent.has(at) && enabled.plugin.indifferent(cx.pod, cx.cluster) {
-                silent.add(at);
-            }
-        }
-        let rest = |at: usize| !silent.has(at);
+        let rest = |at: usize| feasible.vocal.without(feasible.scored).has(at);
         let asked = profile.at(Point::Score).any(|(at, _)| rest(at));
-        if asked || feasible.raw.iter().any(|(_, raw)| !all_equal(raw)) {
+        if asked || !feasible.raw.is_empty() {
             nodes = feasible.slots.iter().filter_map(|slot| cx.cluster.at(*slot)).collect();
         }
         for (at, raw) in &feasible.raw {
@@ -222,27 +227,8 @@ pub struct Active(pub Mask);
 
 impl Feasible {
     /// These nodes, without scores.
-    pub fn of(slots: Vec<usize>, evaluated: usize) -> Self {
-        Self { slots, known: Vec::new(), scored: Mask::default(), raw: Vec::new(), evaluated }
-    }
-
-    /// Keeps only some of the nodes.
-    pub fn retain(&mut self, keep: impl Fn(usize) -> bool) {
-        let kept: Vec<bool> = self.slots.iter().map(|slot| keep(*slot)).collect();
-        let mut at = kept.iter();
-        self.slots.retain(|_| at.next() == Some(&true));
-        for list in std::iter::once(&mut self.known).chain(self.raw.iter_mut().map(|(_, raw)| raw)) {
-            let mut at = kept.iter();
-            list.retain(|_| at.next() == Some(&true));
-        }
-    }
-
-    /// Adds to the scores of the nodes.
-    pub fn favour(&mut self, extra: impl Fn(usize) -> i64) {
-        self.known.resize(self.slots.len(), 0);
-        for (known, slot) in self.known.iter_mut().zip(&self.slots) {
-            *known += extra(*slot);
-        }
+    fn of(slots: Vec<usize>, evaluated: usize, vocal: Mask) -> Self {
+        Self { slots, known: Vec::new(), scored: Mask::default(), raw: Vec::new(), vocal, evaluated }
     }
 }
 
@@ -251,6 +237,7 @@ impl Plan {
         let mut plan = Self {
             filters: Mask::default(),
             local: Local { filter: Mask::default(), score: Mask::default(), normalized: Mask::default() },
+            vocal: Mask::default(),
             personal: false,
         };
         for (at, enabled) in profile.at(Point::Filter).filter(|(at, _)| !skipped.has(*at)) {
@@ -262,6 +249,9 @@ impl Plan {
             }
         }
         for (at, enabled) in profile.at(Point::Score) {
+            if !enabled.plugin.indifferent(cx.pod, cx.cluster) {
+                plan.vocal.add(at);
+            }
             match enabled.plugin.reach(cx.pod) {
                 Reach::Node if enabled.plugin.normalizes() => plan.local.normalized.add(at),
                 Reach::Node => plan.local.score.add(at),
@@ -279,18 +269,18 @@ fn filter<'a>(
     cx: Context<'_>,
     profile: &Profile,
     state: &CycleState,
-    of: Mask,
+    plan: &Plan,
     nodes: impl Iterator<Item = &'a NodeInfo>,
     limit: usize,
     diagnosis: &mut Diagnosis,
 ) -> Result<Feasible, Unfit> {
-    let mut feasible = Feasible::of(Vec::new(), 0);
+    let mut feasible = Feasible::of(Vec::new(), 0, plan.vocal);
     for node in nodes {
         if feasible.slots.len() >= limit {
             break;
         }
         feasible.evaluated += 1;
-        match profile.filter_with_nominated(cx, state, node, of) {
+        match profile.filter_with_nominated(cx, state, node, plan.filters) {
             Ok(()) => feasible.slots.push(node.slot),
             Err(status) if status.is_rejection() => diagnosis.reject(node.slot, status),
             Err(status) => return Err(Unfit::Failed(status)),
@@ -312,7 +302,7 @@ fn remembered(
     diagnosis: &mut Diagnosis,
 ) -> Feasible {
     let rest = plan.filters.without(plan.local.filter);
-    let mut feasible = Feasible::of(Vec::new(), 0);
+    let mut feasible = Feasible::of(Vec::new(), 0, plan.vocal);
     let mut numbers: Vec<u32> = Vec::new();
     let slots = class.kept.len();
     for slot in (start..slots).chain(0..start.min(slots)) {
@@ -356,10 +346,26 @@ fn remembered(
     }
     let of = |slot: &usize| class.kept.get(*slot).map_or(0, |kept| i64::from(kept.score));
     feasible.known = feasible.slots.iter().map(of).collect();
-    let raw = |raw: &Vec<i64>| feasible.slots.iter().map(|slot| raw.get(*slot).copied().unwrap_or(0)).collect();
-    feasible.raw = class.raw.iter().map(|(at, scores)| (*at, raw(scores))).collect();
+    let raw = |raw: &[i64]| feasible.slots.iter().map(|slot| raw.get(*slot).copied().unwrap_or(0)).collect();
+    let told = class.raw.iter().filter(|raw| raw.set > 0);
+    feasible.raw = told.map(|told| (told.plugin, raw(&told.scores))).collect();
     feasible.scored = plan.local.score.with(plan.local.normalized);
     feasible
+}
+
+/// The slot of the highest score among the nodes that fit; among equals one at random.
+fn highest(kept: &[Kept], rng: &mut SmallRng) -> Option<usize> {
+    let (mut most, mut equals) = (i32::MIN, 0_usize);
+    for node in kept.iter().filter(|node| node.verdict == Verdict::Fits) {
+        match node.score.cmp(&most) {
+            std::cmp::Ordering::Greater => (most, equals) = (node.score, 1),
+            std::cmp::Ordering::Equal => equals += 1,
+            std::cmp::Ordering::Less => {}
+        }
+    }
+    let pick = if equals > 1 { rng.random_range(0..equals) } else { 0 };
+    let mut best = kept.iter().enumerate().filter(|(_, node)| node.verdict == Verdict::Fits && node.score == most);
+    best.nth(pick).map(|(slot, _)| slot)
 }
 
 fn all_equal(scores: &[i64]) -> bool {

@@ -30,8 +30,18 @@ pub struct Class {
     pub kept: Vec<Kept>,
     /// Why nodes were rejected.
     pub statuses: Vec<Status>,
-    /// By slot, the scores of plugins that normalise, with the plugin's number.
-    pub raw: Vec<(usize, Vec<i64>)>,
+    /// The scores of plugins that normalise.
+    pub raw: Vec<Raw>,
+}
+
+/// The scores of a plugin that normalises.
+pub struct Raw {
+    /// The plugin's number.
+    pub plugin: usize,
+    /// By slot.
+    pub scores: Vec<i64>,
+    /// How many are not zero; without any there is nothing to compare.
+    pub set: usize,
 }
 
 /// One node.
@@ -121,7 +131,7 @@ impl Class {
                 self.raw = profile
                     .at(Point::Score)
                     .filter(|(at, _)| local.normalized.has(*at))
-                    .map(|(at, _)| (at, Vec::new()))
+                    .map(|(plugin, _)| Raw { plugin, scores: Vec::new(), set: 0 })
                     .collect();
                 self.grow(slots);
                 for slot in 0..slots {
@@ -135,8 +145,8 @@ impl Class {
 
     fn grow(&mut self, slots: usize) {
         self.kept.resize(slots, Kept::default());
-        for (_, raw) in &mut self.raw {
-            raw.resize(slots, 0);
+        for raw in &mut self.raw {
+            raw.scores.resize(slots, 0);
         }
     }
 
@@ -144,6 +154,7 @@ impl Class {
         let Some(kept) = self.kept.get_mut(slot) else { return };
         let Some(node) = cx.cluster.at(slot) else {
             *kept = Kept::default();
+            self.raw.iter_mut().for_each(|raw| raw.put(slot, 0));
             return;
         };
         if kept.verdict != Verdict::Absent && kept.generation == node.generation {
@@ -162,13 +173,23 @@ impl Class {
             }
         };
         if kept.verdict != Verdict::Fits {
+            self.raw.iter_mut().for_each(|raw| raw.put(slot, 0));
             return;
         }
         kept.score = i32::try_from(local_score(cx, profile, state, local.score, node)).unwrap_or(i32::MAX);
-        for (at, raw) in &mut self.raw {
-            if let (Some(enabled), Some(place)) = (profile.plugins().get(*at), raw.get_mut(slot)) {
-                *place = enabled.plugin.score(cx, state, node);
+        for raw in &mut self.raw {
+            if let Some(enabled) = profile.plugins().get(raw.plugin) {
+                raw.put(slot, enabled.plugin.score(cx, state, node));
             }
+        }
+    }
+}
+
+impl Raw {
+    fn put(&mut self, slot: usize, score: i64) {
+        if let Some(place) = self.scores.get_mut(slot) {
+            let before = std::mem::replace(place, score);
+            self.set = self.set + usize::from(score != 0) - usize::from(before != 0);
         }
     }
 }

@@ -5,7 +5,7 @@ mod dry_run;
 mod evict;
 mod pick;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -54,8 +54,11 @@ struct State {
 struct Memo {
     shape: Weak<PodShape>,
     budgets: u64,
-    by_slot: HashMap<usize, (u64, Arc<Result<Victims, Status>>)>,
+    by_slot: Vec<Option<(u64, Tried)>>,
 }
+
+/// What came of a node.
+type Tried = Arc<Result<Victims, Status>>;
 
 impl Default for Sampling {
     /// Upstream's defaults.
@@ -101,15 +104,14 @@ impl DefaultPreemption {
         node.pods.iter().any(leaving).then_some("not eligible due to a terminating pod on the nominated node.")
     }
 
-    /// Tries nodes until enough are found on which room can be made.
+    /// Tries nodes until enough are found on which room can be made; gives all that were tried.
     fn candidates(
         &self,
         cx: Context<'_>,
         profile: &Profile,
         state: &CycleState,
         rejections: &dyn Rejections,
-        tried: &mut Diagnosis,
-    ) -> Vec<(usize, Arc<Result<Victims, Status>>)> {
+    ) -> Vec<(usize, Tried)> {
         let slots: Vec<usize> = cx
             .cluster
             .nodes()
@@ -128,29 +130,28 @@ impl DefaultPreemption {
         let mut own = self.state.lock();
         let start = own.rng.random_range(0..slots.len());
         if !own.memo.is_for(cx.pod, version) {
-            own.memo = Memo { shape: Arc::downgrade(&cx.pod.shape), budgets: version, by_slot: HashMap::new() };
+            own.memo = Memo { shape: Arc::downgrade(&cx.pod.shape), budgets: version, by_slot: Vec::new() };
         }
         let enough = self.sampling.enough(slots.len());
-        let (mut candidates, mut peaceful) = (Vec::new(), false);
+        let (mut candidates, mut fitting, mut peaceful) = (Vec::new(), 0, false);
         for slot in slots.iter().skip(start).chain(slots.iter().take(start)) {
             let Some(node) = cx.cluster.at(*slot) else { continue };
-            let known = own.memo.by_slot.get(slot).filter(|(generation, _)| local && *generation == node.generation);
+            let known = own.memo.by_slot.get(*slot).and_then(Option::as_ref);
+            let known = known.filter(|(generation, _)| local && *generation == node.generation);
             let found = match known {
                 Some((_, found)) => Arc::clone(found),
                 None => {
                     let found = Arc::new(dry_run::victims(cx, profile, state, active, node, &budgets));
-                    own.memo.by_slot.insert(*slot, (node.generation, Arc::clone(&found)));
+                    own.memo.put(*slot, node.generation, &found);
                     found
                 }
             };
-            match &*found {
-                Err(status) => tried.reject(*slot, status.clone()),
-                Ok(victims) => {
-                    peaceful |= victims.violations == 0;
-                    candidates.push((*slot, found));
-                }
+            if let Ok(victims) = &*found {
+                peaceful |= victims.violations == 0;
+                fitting += 1;
             }
-            if peaceful && candidates.len() >= enough {
+            candidates.push((*slot, found));
+            if peaceful && fitting >= enough {
                 break;
             }
         }
@@ -176,6 +177,15 @@ impl DefaultPreemption {
 }
 
 impl Memo {
+    fn put(&mut self, slot: usize, generation: u64, found: &Tried) {
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize_with(slot + 1, || None);
+        }
+        if let Some(place) = self.by_slot.get_mut(slot) {
+            *place = Some((generation, Arc::clone(found)));
+        }
+    }
+
     fn is_for(&self, pod: &PodInfo, budgets: u64) -> bool {
         self.budgets == budgets && self.shape.strong_count() > 0 && self.shape.as_ptr() == Arc::as_ptr(&pod.shape)
     }
@@ -207,12 +217,17 @@ impl Plugin for DefaultPreemption {
         if let Some(why) = Self::ineligible(cx, rejections) {
             return PostFilter::Helpless(format!("preemption: {why}"));
         }
-        let mut tried = Diagnosis::new(cx.cluster.len());
-        let candidates = self.candidates(cx, profile, state, rejections, &mut tried);
+        let candidates = self.candidates(cx, profile, state, rejections);
         let best = pick::best(&candidates);
         match best.and_then(|(slot, found)| Some((cx.cluster.at(*slot)?, (**found).as_ref().ok()?))) {
             Some((node, victims)) => PostFilter::Nominated(self.nominate(cx, node, victims)),
             None => {
+                let mut tried = Diagnosis::new(cx.cluster.len());
+                for (slot, found) in &candidates {
+                    if let Err(status) = &**found {
+                        tried.reject(*slot, status.clone());
+                    }
+                }
                 tried.set_absent(Status::unresolvable("Preemption is not helpful for scheduling"));
                 PostFilter::Clear(format!("preemption: {tried}"))
             }
