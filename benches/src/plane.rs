@@ -38,6 +38,7 @@ impl Plane {
             server_ca: pki.server_ca.certificate().to_owned(),
             service_account_key: pki.service_account_key.clone(),
             static_tokens: Vec::new(),
+            authorization: std::sync::Arc::default(),
             authentication: trireme_apiserver::AuthenticationOptions::default(),
             admission: AdmissionOptions::default(),
             audit: trireme_apiserver::audit::Options::default(),

@@ -14,8 +14,10 @@ pub use tokens::{Bound, TokenIssuer};
 
 use crate::server::{ApiServer, Config, header_text};
 use crate::user::User;
+use arc_swap::ArcSwap;
 use config::Anonymous;
 use http::{HeaderMap, header};
+use std::sync::Arc;
 use trireme_schema::{Status, Value};
 
 /// What the transport knows of the caller.
@@ -35,10 +37,32 @@ pub struct Credentials {
 pub struct Authenticator {
     pub(crate) issuer: TokenIssuer,
     tokens: Vec<(String, User)>,
-    issuers: Vec<issuers::Issuer>,
+    /// As the `AuthenticationConfiguration` says.
+    configured: ArcSwap<Configured>,
     webhook: Option<webhook::Webhook>,
     request_headers: Option<RequestHeaders>,
+}
+
+/// What can be configured anew.
+struct Configured {
+    issuers: Vec<issuers::Issuer>,
     anonymous: Anonymous,
+}
+
+impl Configured {
+    /// `own` is the issuer of this server's tokens.
+    fn read(config: Option<&Value>, own: &str) -> Result<Self, String> {
+        let entries = config.map(|c| c.list_at(&["jwt"])).unwrap_or_default();
+        let roots = if entries.is_empty() { String::new() } else { config::system_roots() };
+        let read = |(i, entry)| issuers::Issuer::read(entry, i, &roots);
+        let issuers: Vec<issuers::Issuer> = entries.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        for (i, one) in issuers.iter().enumerate() {
+            if one.url == own || issuers.iter().take(i).any(|other| other.url == one.url) {
+                return Err(format!("jwt[{i}].issuer.url: there is another issuer {:?}", one.url));
+            }
+        }
+        Ok(Self { issuers, anonymous: Anonymous::read(config)? })
+    }
 }
 
 impl Authenticator {
@@ -49,26 +73,25 @@ impl Authenticator {
     pub fn new(config: &Config) -> Result<Self, String> {
         let issuer = TokenIssuer::new(config)?;
         let options = &config.authentication;
-        let entries = options.config.as_ref().map(|c| c.list_at(&["jwt"])).unwrap_or_default();
-        let roots = if entries.is_empty() { String::new() } else { config::system_roots() };
-        let read = |(i, entry)| issuers::Issuer::read(entry, i, &roots);
-        let issuers: Vec<issuers::Issuer> = entries.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        for (i, one) in issuers.iter().enumerate() {
-            if one.url == issuer.issuer() || issuers.iter().take(i).any(|other| other.url == one.url) {
-                return Err(format!("jwt[{i}].issuer.url: there is another issuer {:?}", one.url));
-            }
-        }
         if let Some(headers) = &options.request_headers {
             headers.check().map_err(|why| format!("request headers: {why}"))?;
         }
         Ok(Self {
+            configured: ArcSwap::from_pointee(Configured::read(options.config.as_ref(), issuer.issuer())?),
             issuer,
             tokens: config.static_tokens.clone(),
-            issuers,
             webhook: options.webhook.clone().map(webhook::Webhook::new),
             request_headers: options.request_headers.clone(),
-            anonymous: Anonymous::read(options.config.as_ref())?,
         })
+    }
+
+    /// Goes by another configuration from now on.
+    ///
+    /// # Errors
+    /// What is wrong with it; the one before holds.
+    pub(crate) fn reload(&self, config: &Value) -> Result<(), String> {
+        self.configured.store(Arc::new(Configured::read(Some(config), self.issuer.issuer())?));
+        Ok(())
     }
 
     /// The user of a request.
@@ -98,7 +121,7 @@ impl Authenticator {
             (Some(scheme), Some(token)) if scheme.eq_ignore_ascii_case("bearer") => {
                 Ok(self.token(server, token, &[]).await?.0)
             }
-            (None, _) if self.anonymous.may(path) => Ok(User::anonymous()),
+            (None, _) if self.configured.load().anonymous.may(path) => Ok(User::anonymous()),
             _ => Err(Status::unauthorized()),
         }
     }
@@ -155,7 +178,8 @@ impl Authenticator {
         if by == self.issuer.issuer() {
             return self.issuer.verify(server, token, audiences).map_err(refuse);
         }
-        if let (Some(issuer), Some(parsed)) = (self.issuers.iter().find(|i| i.url == by), &parsed) {
+        let configured = self.configured.load_full();
+        if let (Some(issuer), Some(parsed)) = (configured.issuers.iter().find(|i| i.url == by), &parsed) {
             let user = issuer.user(parsed).await.map_err(refuse)?;
             return Ok((user, for_this_server()?));
         }

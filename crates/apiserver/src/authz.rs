@@ -1,144 +1,77 @@
-//! Who may do what: `system:masters` everything, nodes what they need, everybody else what RBAC says.
+//! Who may do what: `system:masters` everything, all others what a chain of authorizers says. That of usual is that nodes
+//! get what they need, and everybody what RBAC says.
 
+mod action;
+mod chain;
+mod conditions;
+mod config;
+mod decision;
 mod impersonation;
+pub(crate) mod metrics;
 pub(crate) mod node;
 mod pods;
 mod rbac;
+mod rules;
+mod webhook;
 
+pub use action::Action;
+pub(crate) use chain::Authorization;
+pub use chain::Chain;
+pub use config::WebhookFlags;
+pub use decision::{Decision, Opinion};
 pub use impersonation::{forget_impersonation, impersonated};
 pub use node::NodePods;
 pub(crate) use rbac::listed;
 pub use rbac::{Resolved, Rule, resolve, rules_of_role};
+pub(crate) use rules::rules;
 
-use crate::request::RequestInfo;
 use crate::server::ApiServer;
 use crate::user::User;
+use futures::FutureExt as _;
+use std::time::Instant;
+use tokio::runtime::RuntimeFlavor;
 use trireme_schema::Status;
 
-/// Something that somebody wants to do.
-#[derive(Clone, Debug, Default)]
-pub struct Action {
-    /// The verb.
-    pub verb: String,
-    /// The group; for resources.
-    pub group: String,
-    /// The resource; empty for paths.
-    pub resource: String,
-    /// The subresource.
-    pub subresource: String,
-    /// The namespace.
-    pub namespace: String,
-    /// The name.
-    pub name: String,
-    /// The path, for what is no resource.
-    pub path: String,
-    /// The field selector of what is done to many.
-    pub field_selector: String,
-}
-
-impl Action {
-    /// What a request wants.
-    pub fn of(info: &RequestInfo) -> Self {
-        Self {
-            verb: info.verb.clone(),
-            group: info.group.clone(),
-            resource: info.resource.clone(),
-            subresource: info.subresource.clone(),
-            namespace: info.namespace.clone(),
-            name: info.name.clone(),
-            path: if info.is_resource { String::new() } else { info.path.clone() },
-            field_selector: info.field_selector.clone(),
-        }
-    }
-
-    fn full_resource(&self) -> String {
-        if self.subresource.is_empty() {
-            self.resource.clone()
-        } else {
-            format!("{}/{}", self.resource, self.subresource)
-        }
-    }
-}
-
-/// What an authorizer says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// It may be done, with the reason.
-    Allow(String),
-    /// Nothing speaks for it, with what is missing, if anything is to say.
-    NoOpinion(String),
-}
-
-impl Decision {
-    /// Whether it may be done.
-    pub fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allow(_))
-    }
-
-    /// The reason.
-    pub fn reason(&self) -> &str {
-        match self {
-            Self::Allow(reason) | Self::NoOpinion(reason) => reason,
-        }
-    }
-
-    /// This one, or what another authorizer says when this one does not allow; both have said why not.
-    fn or(self, other: impl FnOnce() -> Self) -> Self {
-        let Self::NoOpinion(mut why) = self else { return self };
-        match other() {
-            Self::NoOpinion(more) => {
-                if !why.is_empty() && !more.is_empty() {
-                    why.push('\n');
-                }
-                why.push_str(&more);
-                Self::NoOpinion(why)
-            }
-            allowed => allowed,
-        }
-    }
-}
-
 /// Whether a user may do something, and why.
-pub fn decide(server: &ApiServer, user: &User, action: &Action) -> Decision {
-    if user.is_in("system:masters") {
-        return Decision::Allow(String::new());
+pub async fn decide(server: &ApiServer, user: &User, action: &Action) -> Decision {
+    server.authorization.decide(server, user, action).await
+}
+
+/// The same for who cannot wait, as the expressions of policies cannot. A webhook holds up the thread, which gives its other
+/// work away before; a runtime of one thread cannot do that.
+pub fn decide_at_once(server: &ApiServer, user: &User, action: &Action) -> Decision {
+    let work = decide(server, user, action);
+    if !server.authorization.asks_others() {
+        return work.now_or_never().unwrap_or_default();
     }
-    node::decide(server, user, action).or(|| rbac::decide(server, user, action))
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(|| runtime.block_on(work))
+        }
+        _ => Decision::failed(Opinion::None, "authorization webhooks cannot be asked here"),
+    }
+}
+
+/// Whether a request may be made.
+pub async fn decide_request(server: &ApiServer, user: &User, action: &Action) -> Decision {
+    let started = Instant::now();
+    let decision = decide(server, user, action).await;
+    server.authorization.metrics().attempt(&decision, started.elapsed());
+    decision
 }
 
 /// Whether a user may do something.
-pub fn allows(server: &ApiServer, user: &User, action: &Action) -> bool {
-    decide(server, user, action).is_allowed()
+pub async fn allows(server: &ApiServer, user: &User, action: &Action) -> bool {
+    decide(server, user, action).await.is_allowed()
 }
 
 /// Lets an action pass or not.
 ///
 /// # Errors
 /// 403 in upstream's words.
-pub fn check(server: &ApiServer, user: &User, action: &Action) -> Result<(), Status> {
-    match decide(server, user, action) {
-        Decision::Allow(_) => Ok(()),
-        Decision::NoOpinion(why) => Err(refusal(user, action, &why)),
-    }
-}
-
-/// Lets a request pass or not.
-///
-/// # Errors
-/// 403 in upstream's words.
-pub fn authorize(server: &ApiServer, user: &User, info: &RequestInfo) -> Result<(), Status> {
-    check(server, user, &Action::of(info))
-}
-
-/// Lets a request pass that was decided on, or not.
-///
-/// # Errors
-/// 403 in upstream's words.
-pub fn passes(decision: &Decision, user: &User, info: &RequestInfo) -> Result<(), Status> {
-    match decision {
-        Decision::Allow(_) => Ok(()),
-        Decision::NoOpinion(why) => Err(refusal(user, &Action::of(info), why)),
-    }
+pub async fn check(server: &ApiServer, user: &User, action: &Action) -> Result<(), Status> {
+    let decision = decide(server, user, action).await;
+    if decision.is_allowed() { Ok(()) } else { Err(refusal(user, action, &decision.reason)) }
 }
 
 /// The 403 for an action, with the reason if there is one.
@@ -162,17 +95,4 @@ pub fn refusal(user: &User, action: &Action, reason: &str) -> Status {
         action.group
     );
     Status::forbidden(&action.group, &action.resource, &action.name, &why)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_of_all_who_do_not_allow_are_told() {
-        let no = |why: &str| Decision::NoOpinion(why.into());
-        assert_eq!(no("a").or(|| no("b")), no("a\nb"));
-        assert_eq!(no("").or(|| no("b")), no("b"));
-        assert_eq!(no("a").or(|| Decision::Allow("c".into())), Decision::Allow("c".into()));
-    }
 }

@@ -83,7 +83,7 @@ async fn create_as(
         subresource: String::new(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
         warnings: Warnings::default(),
-        empty: Vec::new(),
+        empty: Default::default(),
         notes: Notes::default(),
     };
     let mut object = object;
@@ -274,7 +274,7 @@ async fn replace(server: &ApiServer, group: &str, plural: &str, object: Value) -
         subresource: String::new(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
         warnings: Warnings::default(),
-        empty: Vec::new(),
+        empty: Default::default(),
         notes: Notes::default(),
     };
     let mut wanted = object;

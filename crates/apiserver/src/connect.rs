@@ -80,7 +80,7 @@ mod tests {
                 subresource: info.subresource.clone(),
                 user: Arc::new(User::default()),
                 warnings: Warnings::default(),
-                empty: Vec::new(),
+                empty: Default::default(),
                 notes: Notes::default(),
             };
             super::options(&target, &info, &query)

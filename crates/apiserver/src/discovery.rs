@@ -304,6 +304,11 @@ pub fn answer(
             return Ok(found.answer("application/json", headers));
         }
         ["openapi", "v2"] => {
+            if !accepts(&accept, &["application/json", GNOSTIC, GNOSTIC_OLD]) {
+                let mut nothing = Response::new(answer::whole(""));
+                *nothing.status_mut() = http::StatusCode::NOT_ACCEPTABLE;
+                return Ok(nothing);
+            }
             let (name, content_type) = if accept.contains(GNOSTIC) || accept.contains(GNOSTIC_OLD) {
                 ("v2.pb", GNOSTIC)
             } else {
@@ -318,6 +323,9 @@ pub fn answer(
             issuer.discovery(&jwks)
         }
         ["openid", "v1", "jwks"] => {
+            if !accepts(&accept, &["application/jwk-set+json"]) {
+                return Err(Status::not_acceptable("application/jwk-set+json"));
+            }
             let bytes = json::to_vec(&issuer.key_set());
             return Ok(answer::typed(200, "application/jwk-set+json", answer::whole(bytes)));
         }
@@ -340,6 +348,17 @@ fn root_paths(server: &ApiServer) -> Vec<String> {
     );
     paths.sort();
     paths
+}
+
+/// Whether one of some media types is acceptable.
+fn accepts(accept: &str, types: &[&str]) -> bool {
+    let mut clauses = accept.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    clauses.any(|clause| {
+        matches!(clause, "" | "*/*")
+            || types
+                .iter()
+                .any(|ty| *ty == clause || clause.strip_suffix('*').is_some_and(|start| ty.starts_with(start)))
+    }) || types.iter().any(|ty| accept.contains(ty))
 }
 
 /// An answer with an entity tag, or 304 when the client has it already.
@@ -381,6 +400,13 @@ fn openapi_index(server: &ApiServer) -> Value {
         paths.insert(name, map([("serverRelativeURL", url.into())]));
     }
     map([("paths", paths.into())])
+}
+
+/// Where a document of OpenAPI v3 is, when a client asks for another state of it (by a hash) than there is.
+pub(crate) fn moved_openapi(server: &ApiServer, path: &str, hash: &str) -> Option<String> {
+    let index = openapi_index(server);
+    let now = index.str_at(&["paths", path.strip_prefix("/openapi/v3/")?, "serverRelativeURL"]);
+    (!now.is_empty() && !now.ends_with(&format!("?hash={hash}"))).then(|| now.to_owned())
 }
 
 fn openapi_document(server: &ApiServer, name: &str) -> Option<Arc<Packed>> {

@@ -6,7 +6,7 @@ use crate::health;
 use crate::media::Wanted;
 use crate::request::{Query, RequestInfo};
 use crate::server::ApiServer;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response, header};
 use std::sync::Arc;
 use trireme_schema::Status;
 
@@ -53,6 +53,14 @@ pub(crate) fn answer(
     // Health is told whatever the method.
     let asked = RequestInfo { verb: "get".into(), ..info.clone() };
     let checks = ["/healthz", "/livez", "/readyz", "/metrics"].iter().any(|root| info.path.starts_with(root));
+    if query.has("hash")
+        && let Some(place) = discovery::moved_openapi(server, &info.path, query.get("hash"))
+        && let Ok(place) = HeaderValue::from_str(&place)
+    {
+        let mut moved = answer::typed(301, "application/json", answer::whole(""));
+        moved.headers_mut().insert(header::LOCATION, place);
+        return Ok(moved);
+    }
     let found = match health::answer(server, &asked, query) {
         Some(response) => Ok(response),
         None => discovery::answer(server, &asked, headers, wanted),

@@ -48,8 +48,13 @@ pub struct Pass {
     counters: Arc<Counters>,
     seats: u32,
     since: Instant,
+    waited: Waited,
     headers: [HeaderValue; 2],
 }
+
+/// How long a request waited for its seats; on its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waited(pub(crate) Duration);
 
 impl Default for FlowControl {
     /// No rules: everything passes until the objects are read.
@@ -100,7 +105,8 @@ impl FlowControl {
         match entered {
             Ok(permit) => {
                 counters.runs(seats);
-                Ok(Some(Pass { permit, counters, seats, since: Instant::now(), headers }))
+                let waited = Waited(started.elapsed());
+                Ok(Some(Pass { permit, counters, seats, since: Instant::now(), waited, headers }))
             }
             Err(refused) => {
                 counters.refused(refused);
@@ -126,7 +132,8 @@ fn with_headers(mut response: Response<Body>, [schema, level]: &[HeaderValue; 2]
 impl Pass {
     /// Gives the seats back with the answer: with its last byte where it is made piece by piece, which a list is.
     pub fn finish(self, list: bool, response: Response<Body>) -> Response<Body> {
-        let response = with_headers(response, &self.headers);
+        let mut response = with_headers(response, &self.headers);
+        response.extensions_mut().insert(self.waited);
         if !list {
             return response;
         }

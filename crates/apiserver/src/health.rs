@@ -21,6 +21,9 @@ pub fn answer(server: &ApiServer, info: &RequestInfo, query: &Query) -> Option<R
             server.flow.metrics(&mut text);
             server.policies.metrics(&mut text);
             server.aggregation.metrics.text(&mut text);
+            server.authorization.metrics().write(&mut text);
+            server.reloads.write(&mut text);
+            server.own_metrics(&mut text);
             if let Some(audit) = &server.audit {
                 audit.metrics(&mut text);
             }
@@ -73,15 +76,20 @@ fn version(server: &ApiServer) -> Response<Body> {
     answer::typed(200, "application/json", answer::whole(text))
 }
 
-fn version_value(server: &ApiServer) -> Value {
-    let version = &server.config.version;
-    let minor = version.split('.').nth(1).unwrap_or_default();
+/// As Go names it: `linux/amd64`.
+pub(crate) fn platform() -> String {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     };
-    let platform = format!("linux/{arch}");
+    format!("linux/{arch}")
+}
+
+fn version_value(server: &ApiServer) -> Value {
+    let version = &server.config.version;
+    let minor = version.split('.').nth(1).unwrap_or_default();
+    let platform = platform();
     let fields = [
         ("major", "1"),
         ("minor", minor),

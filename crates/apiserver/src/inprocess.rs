@@ -98,7 +98,7 @@ async fn open(
     }
     let query = Query::parse(&query);
     let info = RequestInfo::read(&http::Method::GET, &selection.collection, &query);
-    authz::authorize(&server, &user, &info)?;
+    authz::check(&server, &user, &authz::Action::of(&info)).await?;
     let served = server.catalogue.find(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
     let watching = server.watch(&served, &info.namespace, &query).await?;
     let events = futures::stream::unfold(watching, |mut watching| async move {

@@ -41,6 +41,7 @@ pub(crate) async fn patched(
             object.value.remove_at(&["metadata", "resourceVersion"]);
         }
         target.warnings.add(object.warnings);
+        target.empty.replace(object.empty);
         Ok(object.value)
     };
     server.update(target, &change, &options).await

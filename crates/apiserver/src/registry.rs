@@ -11,6 +11,7 @@ use crate::strategy;
 use crate::user::User;
 use crate::warnings::Warnings;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::MutexGuard;
@@ -60,9 +61,29 @@ pub struct Target {
     /// What the user is told besides.
     pub warnings: Warnings,
     /// Lists and maps of the object that were given empty.
-    pub empty: Vec<Empty>,
+    pub empty: Empties,
     /// What is noted for the audit log.
     pub notes: Notes,
+}
+
+/// Lists and maps that were given empty: by a body, or by what a patch made.
+#[derive(Clone, Debug, Default)]
+pub struct Empties(Arc<Mutex<Vec<Empty>>>);
+
+impl Empties {
+    /// Those of an object.
+    pub fn of(empty: Vec<Empty>) -> Self {
+        Self(Arc::new(Mutex::new(empty)))
+    }
+
+    /// A patch was tried, again if somebody else was faster.
+    pub fn replace(&self, empty: Vec<Empty>) {
+        *self.0.lock() = empty;
+    }
+
+    fn list(&self) -> Vec<Empty> {
+        self.0.lock().clone()
+    }
 }
 
 /// What a write came to.
@@ -137,6 +158,16 @@ impl Target {
     /// Checks an object that is to be stored in the place of `old`; `gone` is what was given empty.
     fn check(&self, new: &Value, old: Option<&Value>, gone: &[Empty]) -> Result<(), Status> {
         let served = &self.served;
+        if custom::strategy::lets_go(self, old, new) {
+            return Ok(());
+        }
+        let empty = self.empty.list();
+        let mut as_given = None;
+        if custom::strategy::is_definition(self) && !empty.is_empty() {
+            // A definition's schema is checked as it was given: some of its maps count when they are empty.
+            empties::restore(as_given.insert(new.clone()), &empty);
+        }
+        let new = as_given.as_ref().unwrap_or(new);
         let (version, id) = convert::meant_type(served);
         let (meant, meant_old) = (convert::meant(served, new), old.map(|old| convert::meant(served, old)));
         let subject = Subject {
@@ -156,10 +187,10 @@ impl Target {
             self.warnings.add(custom::warnings(self, new, old));
             return Ok(());
         }
-        if !(gone.is_empty() && self.empty.is_empty()) && served.conversion.is_none() {
+        if !(gone.is_empty() && empty.is_empty()) && served.conversion.is_none() {
             // Upstream shows empty lists and maps as they were given.
             let mut given = new.clone();
-            empties::restore(&mut given, &self.empty);
+            empties::restore(&mut given, &empty);
             empties::restore(&mut given, gone);
             shown_as_given(&mut errors, trireme_validation::validate(&Subject { new: &given, ..subject }));
         }

@@ -85,11 +85,9 @@ impl RequestInfo {
     /// Reads a request's target.
     pub fn read(method: &http::Method, path: &str, query: &Query) -> Self {
         let mut info = Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
-        let segments: Vec<String> = path
-            .split('/')
-            .filter(|s| !s.is_empty())
-            .map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned())
-            .collect();
+        // An empty segment within is one: `namespaces//pods` is about pods of all namespaces.
+        let segments: Vec<String> =
+            path.trim_matches('/').split('/').map(|s| percent_decode_str(s).decode_utf8_lossy().into_owned()).collect();
         let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
         let mut rest = match parts[..] {
             ["api", version, ref rest @ ..] if !rest.is_empty() => {
@@ -185,6 +183,7 @@ mod tests {
                 "",
                 "",
             ),
+            ("GET", "/api/v1/namespaces//pods", "list", "", "", "pods", "", ""),
             ("GET", "/api/v1/nodes?watch=true", "watch", "", "", "nodes", "", ""),
             ("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list", "", "", "pods", "x", ""),
         ] {

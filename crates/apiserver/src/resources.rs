@@ -8,7 +8,7 @@ use crate::media::Wanted;
 use crate::notes::Notes;
 use crate::options::{self, ListOptions};
 use crate::patching;
-use crate::registry::{DeleteOptions, Target};
+use crate::registry::{DeleteOptions, Empties, Target};
 use crate::request::{Query, RequestInfo};
 use crate::selection::Selection;
 use crate::server::{ApiServer, Incoming, header_text};
@@ -72,7 +72,7 @@ async fn perform(
         subresource: info.subresource.clone(),
         user,
         warnings: warnings.clone(),
-        empty: Vec::new(),
+        empty: Default::default(),
         notes: Notes::of(&request),
     };
     if !info.subresource.is_empty() && !served.has_subresource(&info.subresource) {
@@ -138,7 +138,7 @@ async fn perform(
             let (options, validation) = options::write(query, &headers, "CreateOptions")?;
             let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
             warnings.add(object.warnings);
-            let target = Target { name: String::new(), empty: object.empty, ..target };
+            let target = Target { name: String::new(), empty: Empties::of(object.empty), ..target };
             let written = server.create(&target, object.value, &options).await?;
             show(server, &target, 201, written.bytes, query, wanted)
         }
@@ -148,7 +148,7 @@ async fn perform(
             let (options, validation) = options::write(query, &headers, "UpdateOptions")?;
             let object = body::of(served, &bytes, &header_text(&headers, header::CONTENT_TYPE), validation)?;
             warnings.add(object.warnings);
-            let (value, target) = (object.value, Target { empty: object.empty, ..target });
+            let (value, target) = (object.value, Target { empty: Empties::of(object.empty), ..target });
             let change = |old: &Value| {
                 target.check_uid(&value, Some(old), options.dry_run)?;
                 strategy::versioned(&target, &value)?;

@@ -1,7 +1,7 @@
 //! Reviews: resources that answer a question and are not stored.
 
 use crate::answer::{self, Body};
-use crate::authz::{self, Action};
+use crate::authz::{self, Action, Opinion};
 use crate::body;
 use crate::managed;
 use crate::media::Wanted;
@@ -68,7 +68,7 @@ impl Review {
                 object.set_at(&["metadata", "creationTimestamp"], time::now());
                 Value::Object(Map::from_iter([("userInfo", user_value(user))]))
             }
-            "selfsubjectaccessreviews" => access(server, user, &object),
+            "selfsubjectaccessreviews" => access(server, user, &object).await,
             "selfsubjectrulesreviews" => {
                 let namespace = object.str_at(&["spec", "namespace"]).to_owned();
                 if namespace.is_empty() {
@@ -79,7 +79,7 @@ impl Review {
                 object.remove_at(&["metadata"]);
                 rules(server, user, &namespace)
             }
-            _ => access(server, &subject(&object), &object),
+            _ => access(server, &subject(&object), &object).await,
         };
         object.set_at(&["status"], status);
         Ok(answer::object(201, wanted, served.write(&object).into()))
@@ -162,58 +162,30 @@ fn subject(object: &Value) -> User {
     }
 }
 
-fn access(server: &ApiServer, user: &User, object: &Value) -> Value {
-    let text = |value: &Value, field: &str| value.str_at(&[field]).to_owned();
-    let action = match (object.at(&["spec", "resourceAttributes"]), object.at(&["spec", "nonResourceAttributes"])) {
-        (Some(r), _) => Action {
-            verb: text(r, "verb"),
-            group: text(r, "group"),
-            resource: text(r, "resource"),
-            subresource: text(r, "subresource"),
-            namespace: text(r, "namespace"),
-            name: text(r, "name"),
-            field_selector: field_selector(r),
-            ..Action::default()
-        },
-        (None, Some(p)) => Action { verb: text(p, "verb"), path: text(p, "path"), ..Action::default() },
-        (None, None) => Action::default(),
-    };
-    let decision = authz::decide(server, user, &action);
+async fn access(server: &ApiServer, user: &User, object: &Value) -> Value {
+    let none = Value::Null;
+    let (action, mut wrong) = Action::asked(object.get("spec").unwrap_or(&none));
+    let decision = authz::decide(server, user, &action).await;
     let mut status = Map::from_iter([("allowed", decision.is_allowed())]);
-    if !decision.reason().is_empty() {
-        status.insert("reason", decision.reason());
+    if decision.opinion == Opinion::Deny {
+        status.insert("denied", true);
+    }
+    if !decision.reason.is_empty() {
+        status.insert("reason", decision.reason);
+    }
+    if !decision.error.is_empty() {
+        wrong.insert(0, decision.error);
+    }
+    if !wrong.is_empty() {
+        status.insert("evaluationError", wrong.join("; "));
     }
     Value::Object(status)
 }
 
-/// The field selector that a review gives in parts or as text.
-fn field_selector(attributes: &Value) -> String {
-    let raw = attributes.str_at(&["fieldSelector", "rawSelector"]);
-    if !raw.is_empty() {
-        return raw.to_owned();
-    }
-    let parts = attributes.list_at(&["fieldSelector", "requirements"]).iter().filter_map(|r| {
-        let [value] = r.list_at(&["values"]) else { return None };
-        let operator = match r.str_at(&["operator"]) {
-            "In" => "=",
-            "NotIn" => "!=",
-            _ => return None,
-        };
-        Some(format!("{}{operator}{}", r.str_at(&["key"]), value.as_str().unwrap_or_default()))
-    });
-    parts.collect::<Vec<_>>().join(",")
-}
-
 fn rules(server: &ApiServer, user: &User, namespace: &str) -> Value {
-    let resolved = authz::resolve(server, user, namespace);
-    let mut wrong = Vec::new();
-    let is_node = user.node().is_some();
-    if is_node {
-        wrong.push("node authorizer does not support user rule resolution".to_owned());
-    }
-    wrong.extend(resolved.missing);
+    let told = authz::rules(server, user, namespace);
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
-    for rule in resolved.rules {
+    for rule in told.rules {
         let mut map = Map::from_iter([("verbs", rule.verbs)]);
         if rule.urls.is_empty() {
             map.insert("apiGroups", rule.groups);
@@ -230,9 +202,9 @@ fn rules(server: &ApiServer, user: &User, namespace: &str) -> Value {
     let mut map = Map::new();
     map.insert("resourceRules", Value::Array(resources));
     map.insert("nonResourceRules", Value::Array(paths));
-    map.insert("incomplete", is_node);
-    if !wrong.is_empty() {
-        map.insert("evaluationError", wrong.join(", "));
+    map.insert("incomplete", told.incomplete);
+    if !told.error.is_empty() {
+        map.insert("evaluationError", told.error);
     }
     Value::Object(map)
 }

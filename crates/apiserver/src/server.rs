@@ -11,21 +11,24 @@ use crate::catalogue::Catalogue;
 use crate::compress;
 use crate::discovery;
 use crate::documents;
-use crate::flow::FlowControl;
+use crate::flow::{FlowControl, Waited};
 use crate::kubelet::Kubelets;
 use crate::media::Wanted;
-use crate::metrics::Metrics;
+use crate::metrics::{About, Metrics, Watches};
 use crate::notes::Notes;
+use crate::reloads::Reloads;
 use crate::request::{Query, RequestInfo};
 use crate::resources;
 use crate::retries::Retries;
 use crate::user::User;
 use bytes::Bytes;
 use http::{Request, Response, header};
+use hyper::body::Body as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use trireme_schema::Status;
+use trireme_schema::field::quote;
 use trireme_store::Store;
 
 /// What a server is told.
@@ -51,6 +54,8 @@ pub struct Config {
     pub static_tokens: Vec<(String, User)>,
     /// How users prove who they are, besides certificates and the server's own tokens.
     pub authentication: crate::authn::Options,
+    /// Who decides what users may do.
+    pub authorization: Arc<authz::Chain>,
     /// Which admission plugins run, and how.
     pub admission: admission::Options,
     /// What is noted of requests, and where.
@@ -77,6 +82,7 @@ pub struct ApiServer {
     pub(crate) catalogue: Catalogue,
     pub(crate) config: Config,
     pub(crate) authenticator: Authenticator,
+    pub(crate) authorization: authz::Authorization,
     pub(crate) admission: Admission,
     pub(crate) node_pods: authz::NodePods,
     pub(crate) flow: FlowControl,
@@ -84,6 +90,7 @@ pub struct ApiServer {
     /// Held by a write that counts what there is, until it is done.
     pub(crate) turns: tokio::sync::Mutex<()>,
     pub(crate) retries: Retries,
+    pub(crate) reloads: Reloads,
     pub(crate) webhooks: Webhooks,
     pub(crate) policies: Policies,
     pub(crate) metrics: Metrics,
@@ -113,12 +120,14 @@ impl ApiServer {
             store,
             catalogue,
             authenticator,
+            authorization: authz::Authorization::new(config.authorization.clone()),
             admission,
             node_pods,
             flow: FlowControl::default(),
             audit,
             turns: tokio::sync::Mutex::new(()),
             retries: Retries::default(),
+            reloads: Reloads::new(&format!("apiserver-{}:{}", config.advertise_address, config.advertise_port)),
             webhooks,
             policies,
             metrics: Metrics::default(),
@@ -163,7 +172,9 @@ impl ApiServer {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::read(request.method(), request.uri().path(), &query);
         let mut origin = Origin { peer: peer.address, asker: None };
-        let user = match self.authenticator.authenticate(self, request.headers(), &info.path, &peer).await {
+        let found = self.authenticator.authenticate(self, request.headers(), &info.path, &peer).await;
+        self.metrics.authenticated(found.as_ref().ok().map(|user| user.name.as_str()), started.elapsed());
+        let user = match found {
             Ok(user) => Arc::new(user),
             Err(status) => {
                 let nobody = Arc::new(User::default());
@@ -172,7 +183,7 @@ impl ApiServer {
             }
         };
         self.authenticator.forget_proofs(request.headers_mut());
-        let user = match authz::impersonated(self, &user, request.headers(), &authz::Action::of(&info)) {
+        let user = match authz::impersonated(self, &user, request.headers(), &authz::Action::of(&info)).await {
             Ok(None) => user,
             Ok(Some(other)) => {
                 origin.asker = Some((user, other.constraint));
@@ -185,10 +196,19 @@ impl ApiServer {
         };
         authz::forget_impersonation(request.headers_mut());
         request.extensions_mut().insert(origin);
-        let (verb, resource) = (info.verb.clone(), info.resource.clone());
+        let known = self.catalogue.find(&info.group, &info.version, &info.resource).is_some();
+        let about = About::of(&info, &query, &header_text(request.headers(), header::CONTENT_TYPE), known);
+        let running = about.is_short().then(|| self.metrics.begun(&about));
         let response = self.serve(request, info, query, user, &accept).await;
-        self.metrics.request(&verb, &resource, response.status().as_u16(), started.elapsed());
-        response
+        drop(running);
+        let waited = response.extensions().get::<Waited>().copied().unwrap_or_default();
+        let size = response.body().size_hint().exact();
+        self.metrics.answered(&about, response.status().as_u16(), started.elapsed(), waited.0, size);
+        if !about.is_watch() || !response.status().is_success() {
+            return response;
+        }
+        let watches = Watches::begun(self.clone(), about);
+        response.map(|body| answer::keeping(body, watches))
     }
 
     /// What follows a request for the audit log, where something is to be noted of it.
@@ -272,9 +292,9 @@ impl ApiServer {
             Ok(pass) => pass,
             Err(refusal) => return ended(trail, *refusal).await,
         };
-        if let Err(status) = self.authorized(&user, info, notes) {
-            let wanted = Wanted::negotiate(&header_text(request.headers(), header::ACCEPT)).unwrap_or_default();
-            return ended(trail, answer::failure(&status, wanted)).await;
+        let wanted = Wanted::negotiate(&header_text(request.headers(), header::ACCEPT)).unwrap_or_default();
+        if let Some(refusal) = self.refused(&user, info, request.uri(), wanted, notes).await {
+            return ended(trail, refusal).await;
         }
         let document = !info.is_resource && info.path.split('/').filter(|part| !part.is_empty()).count() == 3;
         let within = if document { proxy::DOCUMENT } else { REQUEST_DEADLINE };
@@ -296,15 +316,29 @@ impl ApiServer {
         }
     }
 
-    /// Lets a request pass or not, and notes why.
-    fn authorized(&self, user: &User, info: &RequestInfo, notes: &Notes) -> Result<(), Status> {
-        let decision = authz::decide(self, user, &authz::Action::of(info));
+    /// The refusal of a request that its user may not make; notes what was decided.
+    async fn refused(
+        &self,
+        user: &User,
+        info: &RequestInfo,
+        uri: &http::Uri,
+        wanted: Wanted,
+        notes: &Notes,
+    ) -> Option<Response<Body>> {
+        let action = authz::Action::of(info);
+        let decision = authz::decide_request(self, user, &action).await;
         if self.audit.is_some() {
-            let word = if decision.is_allowed() { "allow" } else { "forbid" };
-            notes.annotate("authorization.k8s.io/decision", word);
-            notes.annotate("authorization.k8s.io/reason", decision.reason());
+            note(notes, &decision);
         }
-        authz::passes(&decision, user, info)
+        if decision.is_allowed() {
+            return None;
+        }
+        if decision.error.is_empty() {
+            return Some(answer::failure(&authz::refusal(user, &action, &decision.reason), wanted));
+        }
+        // Who could not be asked might have allowed it.
+        let uri = uri.path_and_query().map_or("", |p| p.as_str());
+        Some(answer::text(500, format!("Internal Server Error: {}: {}\n", quote(uri), decision.error)))
     }
 
     /// The request, whose body has been read where it is to be noted.
@@ -359,7 +393,9 @@ impl ApiServer {
         wanted: Wanted,
         notes: &Notes,
     ) -> Result<Response<Body>, Status> {
-        self.authorized(&user, info, notes)?;
+        if let Some(refusal) = self.refused(&user, info, request.uri(), wanted, notes).await {
+            return Ok(refusal);
+        }
         if !info.is_resource {
             return documents::answer(self, info, query, request.headers(), wanted);
         }
@@ -368,6 +404,18 @@ impl ApiServer {
         }
         Ok(resources::answer(self, request, info, query, user, wanted).await)
     }
+}
+
+/// Notes what was decided about a request.
+fn note(notes: &Notes, decision: &authz::Decision) {
+    let reason = if decision.is_allowed() || decision.error.is_empty() {
+        let word = if decision.is_allowed() { "allow" } else { "forbid" };
+        notes.annotate("authorization.k8s.io/decision", word);
+        &decision.reason
+    } else {
+        "internal error"
+    };
+    notes.annotate("authorization.k8s.io/reason", reason);
 }
 
 /// An answer that is given before the request was looked at.

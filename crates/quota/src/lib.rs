@@ -10,5 +10,5 @@ mod usage;
 
 pub use amounts::{Amounts, add, pretty, read, subtract, sum};
 pub use pod::{Side, of_container, totals};
-pub use scope::counts;
+pub use scope::{counts, matching, scopes_of};
 pub use usage::{is_countable, unnamed, usage};

@@ -12,6 +12,21 @@ pub fn counts(spec: &Value, plural: &str, object: &Value) -> bool {
             .all(|e| meets(e.str_at(&["scopeName"]), e.str_at(&["operator"]), e.list_at(&["values"]), plural, object))
 }
 
+/// Which of some scopes (`scopeName`, `operator`, `values`) an object is in.
+pub fn matching<'a>(scopes: &'a [Value], plural: &str, object: &Value) -> Vec<&'a Value> {
+    let matches =
+        |e: &&Value| meets(e.str_at(&["scopeName"]), e.str_at(&["operator"]), e.list_at(&["values"]), plural, object);
+    scopes.iter().filter(matches).collect()
+}
+
+/// The names of the scopes of a quota's `spec` that an object is in.
+pub fn scopes_of<'a>(spec: &'a Value, plural: &str, object: &Value) -> Vec<&'a str> {
+    let by_name = spec.list_at(&["scopes"]).iter().filter_map(Value::as_str);
+    let by_name = by_name.filter(|scope| meets(scope, "Exists", &[], plural, object));
+    let selected = matching(spec.list_at(&["scopeSelector", "matchExpressions"]), plural, object);
+    by_name.chain(selected.into_iter().map(|e| e.str_at(&["scopeName"]))).collect()
+}
+
 fn meets(scope: &str, operator: &str, values: &[Value], plural: &str, object: &Value) -> bool {
     // A class by name is matched as a label would be; the other scopes hold or do not.
     let class = match (plural, scope) {

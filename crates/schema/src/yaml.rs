@@ -6,6 +6,7 @@ pub use write::write;
 
 use crate::value::{Map, Value};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// The text is no YAML.
@@ -71,8 +72,9 @@ pub fn parse_first(text: &str) -> Result<First, BadYaml> {
     if text.starts_with('\t') {
         return Err(BadYaml { line: 0, what: "found character that cannot start any token".into() });
     }
-    let mut builder = Builder::default();
-    let document = read(text, &mut builder).next().transpose()?;
+    let guarded = Guarded::of(text);
+    let mut builder = Builder { guard: guarded.guard, ..Builder::default() };
+    let document = read(&guarded.text, &mut builder).next().transpose()?;
     Ok(First { value: document.unwrap_or_default(), repeated: builder.repeated })
 }
 
@@ -81,11 +83,51 @@ pub fn parse_first(text: &str) -> Result<First, BadYaml> {
 /// # Errors
 /// When the text is no YAML.
 pub fn parse_all(text: &str) -> Result<Vec<Value>, BadYaml> {
-    let mut builder = Builder::default();
-    let documents = read(text, &mut builder).collect::<Result<_, _>>()?;
+    let guarded = Guarded::of(text);
+    let mut builder = Builder { guard: guarded.guard, ..Builder::default() };
+    let documents = read(&guarded.text, &mut builder).collect::<Result<_, _>>()?;
     match builder.repeated.into_iter().next() {
         Some(what) => Err(BadYaml { line: 0, what }),
         None => Ok(documents),
+    }
+}
+
+/// A text in which no indented line begins as a line between documents does: the parser takes such a line within a plain
+/// scalar for one, although only an unindented line is (YAML 1.2, 9.1.2). Other characters stand for the first of its dashes
+/// or dots, until the scalar is read.
+struct Guarded<'a> {
+    text: Cow<'a, str>,
+    guard: Option<[char; 2]>,
+}
+
+impl<'a> Guarded<'a> {
+    fn of(text: &'a str) -> Self {
+        let is_marker = |line: &str| {
+            let bare = line.trim_start_matches([' ', '\t']);
+            let after = bare.strip_prefix("---").or_else(|| bare.strip_prefix("..."));
+            bare.len() < line.len()
+                && after.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+        };
+        if !text.lines().any(is_marker) {
+            return Self { text: Cow::Borrowed(text), guard: None };
+        }
+        // Characters for private use that the text does not have.
+        let mut free = ('\u{e000}'..='\u{f8ff}').filter(|c| !text.contains(*c));
+        let (Some(dash), Some(dot)) = (free.next(), free.next()) else {
+            return Self { text: Cow::Borrowed(text), guard: None };
+        };
+        let mut guarded = String::with_capacity(text.len() + 16);
+        for line in text.split_inclusive('\n') {
+            let (indent, bare) = line.split_at(line.len() - line.trim_start_matches([' ', '\t']).len());
+            guarded.push_str(indent);
+            if is_marker(line.trim_end_matches(['\n', '\r'])) {
+                guarded.push(if bare.starts_with('-') { dash } else { dot });
+                guarded.push_str(&bare[1..]);
+            } else {
+                guarded.push_str(bare);
+            }
+        }
+        Self { text: Cow::Owned(guarded), guard: Some([dash, dot]) }
     }
 }
 
@@ -103,6 +145,10 @@ fn take(event: Result<(Event<'_>, Span), ScanError>, builder: &mut Builder) -> R
     {
         let done = match event {
             Event::Scalar(text, style, anchor, tag) => {
+                let text = match builder.guard {
+                    Some([dash, dot]) => Cow::Owned(text.replace(dash, "-").replace(dot, ".")),
+                    None => text,
+                };
                 let quoted = style != ScalarStyle::Plain;
                 let forced = tag.as_ref().map(|tag| tag.suffix.as_str());
                 let value = match forced {
@@ -148,6 +194,7 @@ enum Open {
 
 #[derive(Default)]
 struct Builder {
+    guard: Option<[char; 2]>,
     anchors: HashMap<usize, Value>,
     open: Vec<Open>,
     size: usize,
@@ -263,6 +310,15 @@ fn scalar(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_indented_marker_is_no_end_of_a_document() {
+        let text = "a: first\n  --- second\n  ... third\nb:\n  --- \u{e000}\nc: |\n  ---\n  x\n";
+        let wanted =
+            r#"{"a":"first --- second ... third","b":"--- \u{e000}","c":"---\nx\n"}"#.replace("\\u{e000}", "\u{e000}");
+        assert_eq!(parse(text).unwrap(), crate::json::parse(wanted.as_bytes()).unwrap());
+        assert_eq!(parse_all("a: 1\n--- \nb: 2\n...\n").unwrap().len(), 2);
+    }
 
     #[test]
     fn scalars_are_those_of_kubernetes_users() {

@@ -4,7 +4,9 @@ use crate::ciphers::Cipher;
 use crate::kms::Kms;
 use base64::Engine as _;
 use bytes::Bytes;
+use parking_lot::RwLock;
 use std::path::Path;
+use std::sync::Arc;
 use trireme_schema::{Value, yaml};
 use trireme_store::Seal;
 
@@ -27,7 +29,7 @@ fn wrong(place: &str, why: impl Into<String>) -> ConfigError {
 
 /// How values are sealed, by resource.
 pub struct Sealing {
-    entries: Vec<Entry>,
+    entries: RwLock<Arc<Vec<Entry>>>,
 }
 
 struct Entry {
@@ -67,14 +69,23 @@ impl Sealing {
             return Err(wrong("resources", "at least one is required"));
         }
         let entries = entries.iter().enumerate().map(|(i, entry)| Entry::read(entry, &format!("resources[{i}]")));
-        Ok(Self { entries: entries.collect::<Result<_, _>>()? })
+        Ok(Self { entries: RwLock::new(Arc::new(entries.collect::<Result<_, _>>()?)) })
     }
 
-    /// The entry for a key of the store, which begins with the resource.
-    fn of(&self, key: &str) -> Option<&Entry> {
-        let resource = key.split('/').next().unwrap_or_default();
-        self.entries.iter().find(|entry| entry.is_for(resource))
+    /// From now on values are sealed as another configuration says.
+    pub fn replace(&self, other: Self) {
+        *self.entries.write() = other.entries.into_inner();
     }
+
+    fn entries(&self) -> Arc<Vec<Entry>> {
+        self.entries.read().clone()
+    }
+}
+
+/// The entry for a key of the store, which begins with the resource.
+fn of<'a>(entries: &'a [Entry], key: &str) -> Option<&'a Entry> {
+    let resource = key.split('/').next().unwrap_or_default();
+    entries.iter().find(|entry| entry.is_for(resource))
 }
 
 impl Entry {
@@ -168,7 +179,10 @@ impl Provider {
 
 impl Seal for Sealing {
     fn seal(&self, key: &str, value: &Bytes) -> Result<Bytes, String> {
-        let Some(provider) = self.of(key).and_then(|entry| entry.providers.first()) else { return Ok(value.clone()) };
+        let entries = self.entries();
+        let Some(provider) = of(&entries, key).and_then(|entry| entry.providers.first()) else {
+            return Ok(value.clone());
+        };
         let sealed = match provider {
             Provider::Identity => return Ok(value.clone()),
             Provider::Cipher { cipher, .. } => cipher.seal(key.as_bytes(), value),
@@ -182,7 +196,8 @@ impl Seal for Sealing {
             return Ok(Bytes::copy_from_slice(stored));
         }
         // An entry that no longer names the resource may still hold the key.
-        let own = self.of(key).into_iter().chain(&self.entries).flat_map(|entry| &entry.providers);
+        let entries = self.entries();
+        let own = of(&entries, key).into_iter().chain(entries.iter()).flat_map(|entry| &entry.providers);
         for provider in own {
             let Some(sealed) = stored.strip_prefix(provider.prefix()) else { continue };
             let plain = match provider {
@@ -226,6 +241,15 @@ mod tests {
         let lost = new.open("secrets/a/b", &sealed).unwrap_err();
         assert!(lost.ends_with("has k8s:enc:aescbc:v1:one"), "{lost}");
         assert_eq!(new.open("secrets/a/b", &value).unwrap(), value, "what was there before is read");
+    }
+
+    #[test]
+    fn another_configuration_holds_from_then_on() {
+        let sealing = config(ONE).unwrap();
+        let old = sealing.seal("secrets/a/b", &Bytes::from("x")).unwrap();
+        sealing.replace(config(&format!("{TWO}{ONE}")).unwrap());
+        assert!(sealing.seal("secrets/a/b", &Bytes::from("x")).unwrap().starts_with(b"k8s:enc:secretbox:v1:two:"));
+        assert_eq!(sealing.open("secrets/a/b", &old).unwrap(), "x");
     }
 
     #[test]

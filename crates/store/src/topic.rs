@@ -66,6 +66,16 @@ impl Snapshot {
         let bound = if after.is_some() { Bound::Excluded(from) } else { Bound::Included(from) };
         self.keys.range((bound, Bound::Unbounded)).map(|(_, r)| r).take_while(move |r| r.key.starts_with(prefix))
     }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
 }
 
 /// For how long events are kept, at least, where the bounds below allow it.

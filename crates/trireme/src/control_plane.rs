@@ -4,6 +4,7 @@ use crate::certificates::Certificates;
 use crate::cli::Server;
 use crate::instance::Instance;
 use crate::private::private;
+use crate::reload::{self, Before};
 use crate::shown::Shown;
 use crate::{Failure, address, election, version};
 use std::net::IpAddr;
@@ -55,7 +56,12 @@ impl ControlPlane {
         let names = serving_names(args, advertise, service_ip);
         let life = Duration::from_secs(args.certificate_life);
         let (certificates, pki) = Certificates::open(instance, names.clone(), life)?;
-        let store = args.security.store(&instance.path("store"))?;
+        let before = Before::read(&args.security);
+        let sealing = args.security.sealing()?;
+        let store = match &sealing {
+            None => trireme_store::Store::open(&instance.path("store"))?,
+            Some(sealing) => trireme_store::Store::open_sealed(&instance.path("store"), sealing.clone())?,
+        };
         let config = Config {
             service_ranges: vec![args.service_cidr.to_string().parse()?],
             advertise_address: advertise,
@@ -70,6 +76,7 @@ impl ControlPlane {
                 .security
                 .tokens((pki.node_secret.clone(), User::new("system:bootstrap:trireme", &["system:bootstrappers"])))?,
             authentication: args.security.authentication(&pki.front_proxy_ca)?,
+            authorization: Arc::new(args.security.authorization()?),
             admission: args.security.admission()?,
             audit: args.security.audit()?,
             aggregation: args.security.aggregation(certificates.front_proxy.clone())?,
@@ -81,6 +88,7 @@ impl ControlPlane {
         let server = ApiServer::open(store, config, kubelets(&pki, certificates.kubelet_client.clone())?).await?;
         let tls = Tls::showing(certificates.serving.clone(), clients)?;
         let mut tasks = vec![tokio::spawn(listener::serve(server.clone(), listener, tls, stop.clone()))];
+        tasks.extend(reload::start(&server, before, sealing, stop));
 
         // One cache of the state for all components of this process; each acts as itself.
         let clients = controller_clients(&server);

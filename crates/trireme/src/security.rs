@@ -5,15 +5,16 @@ use crate::shown::Shown;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use trireme_apiserver::aggregation::Routing;
 use trireme_apiserver::audit::{self, LogOptions, WebhookOptions};
 use trireme_apiserver::outbound::Outbound;
 use trireme_apiserver::{
-    AdmissionOptions, AggregationOptions, AuthenticationOptions, RequestHeaders, User, read_tokens,
+    AdmissionOptions, AggregationOptions, AuthenticationOptions, AuthorizationWebhook, Authorizers, RequestHeaders,
+    User, read_tokens,
 };
 use trireme_pki::{Authority, Identity};
 use trireme_sealing::Sealing;
-use trireme_store::Store;
 
 /// The name of the cluster's own front proxy.
 const FRONT_PROXY: &str = "front-proxy-client";
@@ -70,9 +71,34 @@ pub struct Security {
     /// Reach aggregated API servers at their endpoints, not by the address of their service.
     #[arg(long, env = "TRIREME_ENABLE_AGGREGATOR_ROUTING")]
     pub enable_aggregator_routing: bool,
+    /// Who decides what users may do, one after the other: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny.
+    #[arg(long, env = "TRIREME_AUTHORIZATION_MODE", value_name = "MODE", value_delimiter = ',',
+          default_values = ["Node", "RBAC"])]
+    pub authorization_mode: Vec<String>,
+    /// Who decides what users may do: a file with an AuthorizationConfiguration, read again when it changes.
+    #[arg(long, env = "TRIREME_AUTHORIZATION_CONFIG", value_name = "FILE",
+          conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file"])]
+    pub authorization_config: Option<PathBuf>,
+    /// The service of the mode Webhook: a file with a kubeconfig.
+    #[arg(long, env = "TRIREME_AUTHORIZATION_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+    /// Version of the SubjectAccessReview that this service is sent: v1 or v1beta1.
+    #[arg(long, env = "TRIREME_AUTHORIZATION_WEBHOOK_VERSION", value_name = "VERSION", default_value = "v1beta1")]
+    pub authorization_webhook_version: String,
+    /// How long it is remembered that this service allowed something; 0s is not at all.
+    #[arg(long, env = "TRIREME_AUTHORIZATION_WEBHOOK_CACHE_AUTHORIZED_TTL", value_name = "TIME", default_value = "5m0s",
+          value_parser = go_duration)]
+    pub authorization_webhook_cache_authorized_ttl: Duration,
+    /// How long it is remembered that it did not.
+    #[arg(long, env = "TRIREME_AUTHORIZATION_WEBHOOK_CACHE_UNAUTHORIZED_TTL", value_name = "TIME",
+          default_value = "30s", value_parser = go_duration)]
+    pub authorization_webhook_cache_unauthorized_ttl: Duration,
     /// What is encrypted at rest, and how: a file with an EncryptionConfiguration.
     #[arg(long, env = "TRIREME_ENCRYPTION_PROVIDER_CONFIG", value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,
+    /// Whether that file is read again when it changes.
+    #[arg(long, env = "TRIREME_ENCRYPTION_PROVIDER_CONFIG_AUTOMATIC_RELOAD", requires = "encryption_provider_config")]
+    pub encryption_provider_config_automatic_reload: bool,
     /// Which requests are noted, and how much of them: a file with an audit policy.
     #[arg(long, env = "TRIREME_AUDIT_POLICY_FILE", value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
@@ -93,7 +119,32 @@ pub struct Security {
     pub audit_webhook_config_file: Option<PathBuf>,
 }
 
+/// A time as Go writes it: `5m0s`.
+fn go_duration(text: &str) -> Result<Duration, String> {
+    let nanos = trireme_schema::time::parse_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+    nanos.map(Duration::from_nanos).ok_or_else(|| format!("{text:?} is no time such as 5m0s"))
+}
+
 impl Security {
+    /// Who decides, as the flags say.
+    ///
+    /// # Errors
+    /// What is wrong with a mode or a file.
+    pub fn authorization(&self) -> Result<Authorizers, Failure> {
+        if let Some(file) = &self.authorization_config {
+            let chain = Authorizers::read_config(file);
+            return Ok(chain.map_err(|why| format!("--authorization-config: {why}"))?);
+        }
+        let webhook = self.authorization_webhook_config_file.clone().map(|kubeconfig| AuthorizationWebhook {
+            kubeconfig,
+            version: self.authorization_webhook_version.clone(),
+            allowed_life: self.authorization_webhook_cache_authorized_ttl,
+            denied_life: self.authorization_webhook_cache_unauthorized_ttl,
+        });
+        let chain = Authorizers::of_modes(&self.authorization_mode, webhook.as_ref());
+        Ok(chain.map_err(|why| format!("--authorization-mode: {why}"))?)
+    }
+
     /// Admission as the flags say.
     ///
     /// # Errors
@@ -169,17 +220,14 @@ impl Security {
     }
 
     /// The store, whose values are encrypted at rest as the flag says.
+    /// How values are encrypted at rest, if they are.
     ///
     /// # Errors
-    /// What is wrong with the file or the store.
-    pub fn store(&self, dir: &Path) -> Result<Store, Failure> {
-        match &self.encryption_provider_config {
-            None => Ok(Store::open(dir)?),
-            Some(file) => {
-                let sealing = Sealing::read(file).map_err(|why| format!("--encryption-provider-config: {why}"))?;
-                Ok(Store::open_sealed(dir, Arc::new(sealing))?)
-            }
-        }
+    /// What is wrong with the file.
+    pub fn sealing(&self) -> Result<Option<Arc<Sealing>>, Failure> {
+        let sealing = self.encryption_provider_config.as_deref().map(Sealing::read).transpose();
+        let sealing = sealing.map_err(|why| format!("--encryption-provider-config: {why}"))?;
+        Ok(sealing.map(Arc::new))
     }
 
     /// Auditing as the flags say.

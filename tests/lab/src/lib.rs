@@ -73,6 +73,7 @@ impl Lab {
                 request_headers: Some(RequestHeaders::usual(pki.front_proxy_ca.certificate(), &["front-proxy-client"])),
                 ..trireme_apiserver::AuthenticationOptions::default()
             },
+            authorization: Arc::default(),
             admission: AdmissionOptions::default(),
             audit: trireme_apiserver::audit::Options::default(),
             aggregation: AggregationOptions { client: Some(shown(&pki.front_proxy)?), ..AggregationOptions::default() },

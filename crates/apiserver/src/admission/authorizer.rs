@@ -7,6 +7,7 @@ use crate::user::User;
 use std::sync::{Arc, Weak};
 use trireme_cel::library::{Authorizer, Check, Decision, ResourceSubject, Subject};
 use trireme_policies::Asks;
+use trireme_schema::{FieldSelector, LabelSelector};
 
 /// Decides for the user of one request.
 struct OfUser {
@@ -37,8 +38,9 @@ impl Authorizer for OfUser {
         };
         let account = check.service_account.as_ref().map(|(namespace, name)| account(namespace, name));
         let user = account.as_ref().unwrap_or(&self.user);
-        let decision = authz::decide(&server, user, &action(check));
-        Decision { allowed: decision.is_allowed(), reason: decision.reason().to_owned(), error: None }
+        let decision = authz::decide_at_once(&server, user, &action(check));
+        let error = Some(decision.error.clone()).filter(|error| !error.is_empty());
+        Decision { allowed: decision.is_allowed(), reason: decision.reason, error }
     }
 }
 
@@ -55,11 +57,13 @@ fn action(check: &Check) -> Action {
         Subject::Resource(to) => Action {
             verb,
             group: to.group.clone(),
+            version: "*".into(),
             resource: to.resource.clone(),
             subresource: to.subresource.clone(),
             namespace: to.namespace.clone(),
             name: to.name.clone(),
-            field_selector: to.field_selector.clone(),
+            fields: FieldSelector::parse(&to.field_selector).unwrap_or_default(),
+            labels: LabelSelector::parse(&to.label_selector).unwrap_or_default(),
             ..Action::default()
         },
     }

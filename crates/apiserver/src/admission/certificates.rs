@@ -4,6 +4,7 @@
 use super::{Attributes, Operation};
 use crate::authz::{self, Action};
 use base64::Engine as _;
+use futures::future::BoxFuture;
 use trireme_schema::{Status, Value};
 use x509_parser::prelude::FromDer as _;
 
@@ -11,61 +12,84 @@ const GROUP: &str = "certificates.k8s.io";
 const REQUESTS: &str = "certificatesigningrequests";
 
 /// Whether the user has a verb for a signer, by its name or by all of its domain.
-fn may(attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
+async fn may(attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
     let all = signer.split_once('/').map(|(domain, _)| format!("{domain}/*")).unwrap_or_default();
-    [signer, &all].iter().filter(|name| !name.is_empty()).any(|name| {
+    for name in [signer, &all].into_iter().filter(|name| !name.is_empty()) {
         let action = Action {
             verb: verb.into(),
             group: GROUP.into(),
+            version: "*".into(),
             resource: "signers".into(),
-            name: (*name).to_owned(),
+            name: name.to_owned(),
             ..Action::default()
         };
-        authz::allows(attributes.server, &attributes.target.user, &action)
-    })
+        if authz::allows(attributes.server, &attributes.target.user, &action).await {
+            return true;
+        }
+    }
+    false
 }
 
 /// Who approves must have `approve` for the signer.
-pub(super) fn approval(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
-    if attributes.operation != Operation::Update || !attributes.is(GROUP, REQUESTS, "approval") {
-        return Ok(());
-    }
-    let signer = old.unwrap_or(object).str_at(&["spec", "signerName"]);
-    if may(attributes, "approve", signer) {
-        return Ok(());
-    }
-    let why = format!("user not permitted to approve requests with signerName {signer:?}");
-    Err(attributes.forbidden(object, &why))
+pub(super) fn approval<'a>(
+    attributes: &'a Attributes<'a>,
+    object: &'a Value,
+    old: Option<&'a Value>,
+) -> BoxFuture<'a, Result<(), Status>> {
+    Box::pin(async move {
+        if attributes.operation != Operation::Update || !attributes.is(GROUP, REQUESTS, "approval") {
+            return Ok(());
+        }
+        let signer = old.unwrap_or(object).str_at(&["spec", "signerName"]);
+        if may(attributes, "approve", signer).await {
+            return Ok(());
+        }
+        let why = format!("user not permitted to approve requests with signerName {signer:?}");
+        Err(attributes.forbidden(object, &why))
+    })
 }
 
 /// Who writes a certificate, or that it failed, must have `sign` for the signer.
-pub(super) fn signing(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
-    if attributes.operation != Operation::Update || !attributes.is(GROUP, REQUESTS, "status") {
-        return Ok(());
-    }
-    let Some(old) = old else { return Ok(()) };
-    let failed = |o: &Value| o.list_at(&["status", "conditions"]).iter().any(|c| c.str_at(&["type"]) == "Failed");
-    if object.at(&["status", "certificate"]) == old.at(&["status", "certificate"]) && failed(object) == failed(old) {
-        return Ok(());
-    }
-    let signer = old.str_at(&["spec", "signerName"]);
-    if may(attributes, "sign", signer) {
-        return Ok(());
-    }
-    let why = format!("user not permitted to sign requests with signerName {signer:?}");
-    Err(attributes.forbidden(object, &why))
+pub(super) fn signing<'a>(
+    attributes: &'a Attributes<'a>,
+    object: &'a Value,
+    old: Option<&'a Value>,
+) -> BoxFuture<'a, Result<(), Status>> {
+    Box::pin(async move {
+        if attributes.operation != Operation::Update || !attributes.is(GROUP, REQUESTS, "status") {
+            return Ok(());
+        }
+        let Some(old) = old else { return Ok(()) };
+        let failed = |o: &Value| o.list_at(&["status", "conditions"]).iter().any(|c| c.str_at(&["type"]) == "Failed");
+        if object.at(&["status", "certificate"]) == old.at(&["status", "certificate"]) && failed(object) == failed(old)
+        {
+            return Ok(());
+        }
+        let signer = old.str_at(&["spec", "signerName"]);
+        if may(attributes, "sign", signer).await {
+            return Ok(());
+        }
+        let why = format!("user not permitted to sign requests with signerName {signer:?}");
+        Err(attributes.forbidden(object, &why))
+    })
 }
 
 /// Who publishes a signer's trust anchors must have `attest` for it.
-pub(super) fn attest(attributes: &Attributes<'_>, object: &Value, _: Option<&Value>) -> Result<(), Status> {
-    let signer = object.str_at(&["spec", "signerName"]);
-    if !attributes.writes() || !attributes.is(GROUP, "clustertrustbundles", "") || signer.is_empty() {
-        return Ok(());
-    }
-    if may(attributes, "attest", signer) {
-        return Ok(());
-    }
-    Err(attributes.forbidden(object, &format!("user not permitted to attest for signerName {signer:?}")))
+pub(super) fn attest<'a>(
+    attributes: &'a Attributes<'a>,
+    object: &'a Value,
+    _: Option<&'a Value>,
+) -> BoxFuture<'a, Result<(), Status>> {
+    Box::pin(async move {
+        let signer = object.str_at(&["spec", "signerName"]);
+        if !attributes.writes() || !attributes.is(GROUP, "clustertrustbundles", "") || signer.is_empty() {
+            return Ok(());
+        }
+        if may(attributes, "attest", signer).await {
+            return Ok(());
+        }
+        Err(attributes.forbidden(object, &format!("user not permitted to attest for signerName {signer:?}")))
+    })
 }
 
 /// The API's own signer makes no members of `system:masters`.

@@ -8,31 +8,36 @@ use trireme_schema::{Status, Value};
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Refuses roles and bindings that would give more than their writer has.
-pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+pub(super) async fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
     let target = attributes.target;
     let served = &target.served;
     if served.group() != GROUP || !attributes.writes() || target.user.is_in("system:masters") {
         return Ok(());
     }
-    let may = |verb: &str, resource: &str, name: &str| {
+    let may = async |verb: &str, resource: &str, name: &str| {
         let action = Action {
             verb: verb.into(),
             group: GROUP.into(),
+            version: "*".into(),
             resource: resource.into(),
             namespace: target.namespace.clone(),
             name: name.into(),
             ..Action::default()
         };
-        authz::allows(attributes.server, &target.user, &action)
+        authz::allows(attributes.server, &target.user, &action).await
     };
     let wanted: Vec<Rule> = match served.kind() {
         "Role" | "ClusterRole" => {
             let same = |field: &str| old.is_some_and(|old| old.get(field) == object.get(field));
-            if (same("rules") && same("aggregationRule")) || may("escalate", served.plural(), attributes.name(object)) {
+            if (same("rules") && same("aggregationRule"))
+                || may("escalate", served.plural(), attributes.name(object)).await
+            {
                 return Ok(());
             }
             let aggregates = |o: &Value| !o.list_at(&["aggregationRule", "clusterRoleSelectors"]).is_empty();
-            if (aggregates(object) || old.is_some_and(aggregates)) && escalation(attributes, everything()).is_err() {
+            if (aggregates(object) || old.is_some_and(aggregates))
+                && escalation(attributes, Rule::everything().into()).is_err()
+            {
                 let why = "must have cluster-admin privileges to use the aggregationRule";
                 return Err(attributes.forbidden(object, why));
             }
@@ -42,7 +47,7 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
             let same = |field: &str| old.is_some_and(|old| old.get(field) == object.get(field));
             let (kind, role) = (object.str_at(&["roleRef", "kind"]), object.str_at(&["roleRef", "name"]));
             let plural = if kind == "ClusterRole" { "clusterroles" } else { "roles" };
-            if (same("subjects") && same("roleRef")) || may("bind", plural, role) {
+            if (same("subjects") && same("roleRef")) || may("bind", plural, role).await {
                 return Ok(());
             }
             let rules = authz::rules_of_role(attributes.server, kind, &target.namespace, role);
@@ -50,15 +55,6 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
         }
     };
     escalation(attributes, wanted).map_err(|why| attributes.forbidden(object, &why))
-}
-
-/// The rules of who may do everything.
-fn everything() -> Vec<Rule> {
-    let all = || vec!["*".to_owned()];
-    vec![
-        Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() },
-        Rule { verbs: all(), urls: all(), ..Rule::default() },
-    ]
 }
 
 /// What of some rules the user does not have himself, as it is told.

@@ -4,6 +4,7 @@ mod authorizer;
 mod certificates;
 mod escalation;
 mod events;
+mod image_policy;
 mod images;
 mod limit_ranger;
 mod namespace;
@@ -173,10 +174,13 @@ fn plugins(attributes: &Attributes<'_>, object: &mut Value, old: Option<&Value>)
 /// The first refusal.
 pub async fn validate(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
     // No plugin upstream, and thus not to be turned off: RBAC's own objects hold to it.
-    escalation::check(attributes, object, old)?;
+    escalation::check(attributes, object, old).await?;
     for plugin in &attributes.server.admission.plugins {
         if let Some(validate) = plugin.validate {
             validate(attributes, object, old)?;
+        }
+        if let Some(ask) = plugin.ask {
+            ask(attributes, object, old).await?;
         }
         validate_by_others(plugin, attributes, object, old).await?;
     }

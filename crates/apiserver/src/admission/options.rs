@@ -1,7 +1,7 @@
 //! Which plugins run, and how they are set up (`--enable-admission-plugins`, `--admission-control-config-file`).
 
 use super::plugins::{PLUGINS, Plugin};
-use super::{events, node_selector, pod_security};
+use super::{events, image_policy, node_selector, pod_security, quota};
 use std::path::Path;
 use trireme_schema::{Value, yaml};
 
@@ -55,6 +55,8 @@ pub struct Admission {
     pub(super) pod_security: pod_security::Settings,
     pub(super) node_selectors: node_selector::Settings,
     pub(super) event_limits: events::Limits,
+    pub(super) image_policy: Option<image_policy::Settings>,
+    pub(super) limited: quota::Limited,
 }
 
 impl Admission {
@@ -72,11 +74,16 @@ impl Admission {
         }
         let named = |list: &[String], plugin: &Plugin| list.iter().any(|n| n == plugin.name);
         let runs = |p: &&Plugin| (p.default || named(&options.enable, p)) && !named(&options.disable, p);
+        let plugins: Vec<&Plugin> = PLUGINS.iter().filter(runs).collect();
+        let image_policy = plugins.iter().any(|plugin| plugin.name == "ImagePolicyWebhook");
+        let image_policy = image_policy.then(|| image_policy::Settings::read(options.of("ImagePolicyWebhook")));
         Ok(Self {
-            plugins: PLUGINS.iter().filter(runs).collect(),
+            plugins,
             pod_security: pod_security::Settings::read(options.of("PodSecurity"))?,
             node_selectors: node_selector::Settings::read(options.of("PodNodeSelector"))?,
             event_limits: events::Limits::read(options.of("EventRateLimit"))?,
+            image_policy: image_policy.transpose()?,
+            limited: quota::Limited::read(options.of("ResourceQuota"))?,
         })
     }
 }
@@ -97,6 +104,11 @@ mod tests {
         assert!(all.contains(&"AlwaysPullImages") && !all.contains(&"PodSecurity"));
         assert_eq!((all.first(), all.last()), (Some(&"NamespaceLifecycle"), Some(&"ResourceQuota")));
         assert!(!names(&[], &[]).unwrap().contains(&"DenyServiceExternalIPs"));
+    }
+
+    #[test]
+    fn a_plugin_that_needs_a_configuration_says_so() {
+        assert!(names(&["ImagePolicyWebhook"], &[]).unwrap_err().contains("no config specified"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::Attributes;
 use crate::authz::{self, Action};
+use futures::future::BoxFuture;
 use trireme_schema::{GroupVersion, Status, Value};
 
 fn owners(object: Option<&Value>) -> &[Value] {
@@ -10,7 +11,15 @@ fn owners(object: Option<&Value>) -> &[Value] {
 }
 
 /// Refuses changed owners to who may not delete the object, and owners that are newly held to who may not hold them.
-pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+pub(super) fn check<'a>(
+    attributes: &'a Attributes<'a>,
+    object: &'a Value,
+    old: Option<&'a Value>,
+) -> BoxFuture<'a, Result<(), Status>> {
+    Box::pin(checked(attributes, object, old))
+}
+
+async fn checked(attributes: &Attributes<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
     if !attributes.writes() || owners(Some(object)) == owners(old) {
         return Ok(());
     }
@@ -19,12 +28,13 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
     let delete = Action {
         verb: "delete".into(),
         group: served.group().to_owned(),
+        version: served.resource.gv.version.clone(),
         resource: served.plural().to_owned(),
         namespace: target.namespace.clone(),
         name: attributes.name(object).to_owned(),
         ..Action::default()
     };
-    if !authz::allows(attributes.server, &target.user, &delete) {
+    if !authz::allows(attributes.server, &target.user, &delete).await {
         return Err(attributes.forbidden(object, "cannot set an ownerRef on a resource you can't delete: , <nil>"));
     }
     let held = |owner: &&Value| {
@@ -53,13 +63,14 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
         let hold = Action {
             verb: "update".into(),
             group: gv.group.clone(),
+            version: gv.version.clone(),
             resource: of.plural().to_owned(),
             subresource: "finalizers".into(),
             namespace: if of.resource.namespaced { target.namespace.clone() } else { String::new() },
             name: owner.str_at(&["name"]).to_owned(),
             ..Action::default()
         };
-        if !authz::allows(attributes.server, &target.user, &hold) {
+        if !authz::allows(attributes.server, &target.user, &hold).await {
             let why = "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
             return Err(attributes.forbidden(object, why));
         }

@@ -2,7 +2,8 @@
 //! transaction, so that what is used is never behind; the quota controller counts anew what goes.
 
 use super::{Attributes, Operation};
-use trireme_quota::{Amounts, counts, is_countable, pretty, read, subtract, sum, unnamed, usage};
+use std::collections::BTreeSet;
+use trireme_quota::{Amounts, counts, is_countable, matching, pretty, read, scopes_of, subtract, sum, unnamed, usage};
 use trireme_schema::{Quantity, Status, Value};
 use trireme_store::Txn;
 
@@ -32,13 +33,17 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
     let server = attributes.server;
     let served = &attributes.target.served;
     let (group, plural) = (served.group(), served.plural());
+    let taken = usage(group, plural, object);
+    let mut uncovered = server.admission.limited.uncovered(group, plural, &taken, object);
+    let mut counting = Vec::new();
     let Some(quotas) = server.catalogue.stored("", "resourcequotas") else { return Ok(()) };
     let snapshot = server.store.topic(&quotas.topic).snapshot();
-    for record in snapshot.range(&quotas.prefix(&attributes.target.namespace), None) {
-        let mut quota = quotas.read(&record.value);
+    let prefix = quotas.prefix(&attributes.target.namespace);
+    for record in snapshot.range(&prefix, None) {
+        let quota = quotas.read(&record.value);
         let hard = read(quota.at(&["status", "hard"]));
         let spec = quota.at(&["spec"]).cloned().unwrap_or_default();
-        let taken = usage(group, plural, object);
+        uncovered.scopes_of(&spec, plural, object);
         // Names that the object has a part in, though it may take none of it.
         let interesting: Vec<&str> = hard
             .keys()
@@ -48,6 +53,7 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
         if interesting.is_empty() || !counts(&spec, plural, object) {
             continue;
         }
+        uncovered.names.retain(|name| !interesting.contains(&name.as_str()));
         let name = quota.str_at(&["metadata", "name"]).to_owned();
         if (group, plural) == ("", "pods") {
             let missing = unnamed(object, &interesting);
@@ -63,7 +69,14 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
             let why = format!("status unknown for quota: {name}, resources: {}", unknown.join(","));
             return Err(attributes.forbidden(object, &why));
         }
-        let mut more = taken;
+        counting.push((record, quota, hard, used));
+    }
+    if let Some(why) = uncovered.refusal() {
+        return Err(attributes.forbidden(object, &why));
+    }
+    for (record, mut quota, hard, used) in counting {
+        let name = quota.str_at(&["metadata", "name"]).to_owned();
+        let mut more = taken.clone();
         if let Some(old) = old.filter(|_| attributes.operation == Operation::Update) {
             subtract(&mut more, &usage(group, plural, old));
         }
@@ -98,6 +111,73 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &Value, old: Option<&Va
     Ok(())
 }
 
+/// What may only be had where a quota covers it (`ResourceQuotaConfiguration`).
+#[derive(Debug, Default)]
+pub(super) struct Limited(Vec<Value>);
+
+impl Limited {
+    /// # Errors
+    /// A configuration of another kind.
+    pub(super) fn read(config: Option<&Value>) -> Result<Self, String> {
+        let Some(config) = config else { return Ok(Self::default()) };
+        // The name of the kind was shorter once.
+        match config.str_at(&["kind"]) {
+            "ResourceQuotaConfiguration" | "Configuration" => {}
+            kind => return Err(format!("ResourceQuota: kind is {kind:?}, not ResourceQuotaConfiguration")),
+        }
+        let limits = config.list_at(&["limitedResources"]);
+        match limits.iter().position(|limit| limit.str_at(&["resource"]).is_empty()) {
+            Some(i) => Err(format!("ResourceQuota: limitedResources[{i}].resource: Required value: must be specified")),
+            None => Ok(Self(limits.to_vec())),
+        }
+    }
+
+    /// What an object takes that a quota must cover.
+    fn uncovered(&self, group: &str, plural: &str, taken: &Amounts, object: &Value) -> Uncovered<'_> {
+        let about = |l: &&Value| l.str_at(&["apiGroup"]) == group && l.str_at(&["resource"]) == plural;
+        let mut uncovered = Uncovered::default();
+        for limit in self.0.iter().filter(about) {
+            let contains = limit.list_at(&["matchContains"]).iter().filter_map(Value::as_str).collect::<Vec<_>>();
+            let names = taken.iter().filter(|(_, amount)| **amount > Quantity::ZERO).map(|(name, _)| name);
+            let names = names.filter(|name| contains.iter().any(|part| name.contains(part)));
+            uncovered.names.extend(names.cloned());
+            uncovered.scopes.extend(matching(limit.list_at(&["matchScopes"]), plural, object));
+        }
+        uncovered
+    }
+}
+
+/// What no quota has covered yet.
+#[derive(Debug, Default)]
+struct Uncovered<'a> {
+    names: BTreeSet<String>,
+    scopes: Vec<&'a Value>,
+}
+
+impl Uncovered<'_> {
+    /// A quota covers the scopes that it has and the object is in.
+    fn scopes_of(&mut self, spec: &Value, plural: &str, object: &Value) {
+        if !self.scopes.is_empty() {
+            let covered = scopes_of(spec, plural, object);
+            self.scopes.retain(|scope| !covered.contains(&scope.str_at(&["scopeName"])));
+        }
+    }
+
+    fn refusal(&self) -> Option<String> {
+        if !self.names.is_empty() {
+            let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+            return Some(format!("insufficient quota to consume: {}", names.join(",")));
+        }
+        // As Go shows its structs.
+        let scopes = self.scopes.iter().map(|scope| {
+            let values: Vec<&str> = scope.list_at(&["values"]).iter().filter_map(Value::as_str).collect();
+            format!("{{{} {} [{}]}}", scope.str_at(&["scopeName"]), scope.str_at(&["operator"]), values.join(" "))
+        });
+        let scopes: Vec<String> = scopes.collect();
+        (!scopes.is_empty()).then(|| format!("insufficient quota to match these scopes: [{}]", scopes.join(" ")))
+    }
+}
+
 /// Whether a quota's resource is about a sort of object, so that its scopes and its containers are looked at.
 fn is_of(group: &str, plural: &str, name: &str) -> bool {
     match (group, plural) {
@@ -109,5 +189,42 @@ fn is_of(group: &str, plural: &str, name: &str) -> bool {
         ("", "services") => name.starts_with("services."),
         ("", "persistentvolumeclaims") => name == "requests.storage",
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trireme_schema::yaml;
+
+    #[test]
+    fn what_is_limited_needs_a_quota_that_covers_it() {
+        let limited = Limited::read(Some(
+            &yaml::parse(
+                "kind: ResourceQuotaConfiguration\nlimitedResources:\n- {resource: persistentvolumeclaims, matchContains: [.storageclass.storage.k8s.io/requests.storage]}\n\
+                 - {resource: pods, matchScopes: [{scopeName: PriorityClass, operator: In, values: [high, higher]}]}",
+            )
+            .unwrap(),
+        ))
+        .unwrap();
+        let claim = yaml::parse("spec: {storageClassName: gold, resources: {requests: {storage: 1Gi}}}").unwrap();
+        let taken = usage("", "persistentvolumeclaims", &claim);
+        let of_claim = limited.uncovered("", "persistentvolumeclaims", &taken, &claim);
+        let why = "insufficient quota to consume: gold.storageclass.storage.k8s.io/requests.storage";
+        assert_eq!(of_claim.refusal().as_deref(), Some(why));
+        let pod = yaml::parse("spec: {priorityClassName: high, containers: [{name: c}]}").unwrap();
+        let mut of_pod = limited.uncovered("", "pods", &Amounts::new(), &pod);
+        let why = "insufficient quota to match these scopes: [{PriorityClass In [high higher]}]";
+        assert_eq!(of_pod.refusal().as_deref(), Some(why));
+        let other = yaml::parse("scopes: [BestEffort]").unwrap();
+        of_pod.scopes_of(&other, "pods", &pod);
+        assert!(of_pod.refusal().is_some());
+        let covering = yaml::parse(
+            "scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: In, values: [high]}]}",
+        );
+        of_pod.scopes_of(&covering.unwrap(), "pods", &pod);
+        assert_eq!(of_pod.refusal(), None);
+        assert!(limited.uncovered("", "pods", &Amounts::new(), &claim).refusal().is_none());
+        assert!(Limited::read(Some(&yaml::parse("kind: X").unwrap())).is_err());
     }
 }

@@ -19,7 +19,7 @@ fn target(server: &ApiServer, (group, plural): Resource, namespace: &str, name: 
         subresource: sub.to_owned(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
         warnings: Warnings::default(),
-        empty: Vec::new(),
+        empty: Default::default(),
         notes: Notes::default(),
     })
 }

@@ -25,10 +25,18 @@ impl Options {
     pub fn read_config(path: &Path) -> Result<Value, String> {
         let wrong = |why: String| format!("{}: {why}", path.display());
         let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-        let config = yaml::parse(&text).map_err(|e| wrong(e.to_string()))?;
+        Self::parse_config(&text).map_err(wrong)
+    }
+
+    /// Reads an `AuthenticationConfiguration`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse_config(text: &str) -> Result<Value, String> {
+        let config = yaml::parse(text).map_err(|e| e.to_string())?;
         match config.str_at(&["kind"]) {
             "AuthenticationConfiguration" => Ok(config),
-            kind => Err(wrong(format!("kind is {kind:?}, not AuthenticationConfiguration"))),
+            kind => Err(format!("kind is {kind:?}, not AuthenticationConfiguration")),
         }
     }
 }

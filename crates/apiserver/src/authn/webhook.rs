@@ -1,12 +1,11 @@
 //! Tokens that a service elsewhere knows (`--authentication-token-webhook-config-file`).
 
 use crate::outbound::Outbound;
+use crate::remembered::Remembered;
 use crate::reviews;
 use crate::user::User;
 use aws_lc_rs::digest::{SHA256, digest};
-use parking_lot::Mutex;
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use trireme_schema::{Map, Value, json};
 
 /// Answers are kept for this long (upstream's default).
@@ -24,30 +23,22 @@ type Answer = Option<(User, Vec<String>)>;
 pub(super) struct Webhook {
     service: Outbound,
     /// By a digest of token and audiences, so that no token is kept.
-    answers: Mutex<HashMap<Vec<u8>, (Instant, Answer)>>,
+    answers: Remembered<Vec<u8>, Answer>,
 }
 
 impl Webhook {
     pub(super) fn new(service: Outbound) -> Self {
-        Self { service, answers: Mutex::default() }
+        Self { service, answers: Remembered::new(MOST) }
     }
 
     /// The user of a token, with the audiences that it is for; nobody when the service knows none or cannot be reached.
     pub(super) async fn user(&self, token: &str, audiences: &[String]) -> Answer {
         let key = digest(&SHA256, format!("{token}\n{}", audiences.join("\n")).as_bytes()).as_ref().to_vec();
-        let known = self.answers.lock().get(&key).filter(|(at, _)| at.elapsed() < KEPT).map(|(_, a)| a.clone());
-        if let Some(answer) = known {
+        if let Some(answer) = self.answers.get(&key) {
             return answer;
         }
         let answer = self.ask(token, audiences).await?;
-        let mut answers = self.answers.lock();
-        if answers.len() >= MOST {
-            answers.retain(|_, (at, _)| at.elapsed() < KEPT);
-            if answers.len() >= MOST {
-                answers.clear();
-            }
-        }
-        answers.insert(key, (Instant::now(), answer.clone()));
+        self.answers.keep(key, answer.clone(), KEPT);
         answer
     }
 

@@ -21,6 +21,7 @@ pub struct Impersonated {
 
 /// From so many groups or values on one check for all of them is tried first.
 const MANY: usize = 4;
+const AUTHENTICATION: &str = "authentication.k8s.io";
 
 /// Takes away the headers that name whom to be: it has been looked at, and nobody later is to believe it.
 pub fn forget_impersonation(headers: &mut HeaderMap) {
@@ -117,6 +118,24 @@ impl Mode {
         if self == Self::Legacy { "impersonate".to_owned() } else { format!("impersonate:{}", self.name()) }
     }
 
+    /// Being somebody, or having what he has. The mode of old has no group for users, groups and service accounts.
+    fn to_be(self, group: &str, resource: &str, subresource: &str, name: &str) -> Action {
+        Action {
+            verb: self.verb(),
+            group: group.to_owned(),
+            version: if group.is_empty() { String::new() } else { "v1".to_owned() },
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            name: name.to_owned(),
+            ..Action::default()
+        }
+    }
+
+    /// The group of users, groups, nodes and service accounts that one wants to be.
+    fn group(self) -> &'static str {
+        if self == Self::Legacy { "" } else { AUTHENTICATION }
+    }
+
     /// Whether the mode is for such a user.
     fn is_for(self, asker: &User, wanted: &User) -> bool {
         let only_name = wanted.uid.is_empty() && wanted.groups.is_empty() && wanted.extra.is_empty();
@@ -139,7 +158,7 @@ impl Mode {
 ///
 /// # Errors
 /// 400 for headers without a user, 403 when he may not be that.
-pub fn impersonated(
+pub async fn impersonated(
     server: &ApiServer,
     asker: &User,
     headers: &HeaderMap,
@@ -147,8 +166,11 @@ pub fn impersonated(
 ) -> Result<Option<Impersonated>, Status> {
     let Some(wanted) = wanted(headers)? else { return Ok(None) };
     let mut first = None;
-    for mode in Mode::ALL.into_iter().filter(|mode| mode.is_for(asker, &wanted)) {
-        match tried(server, mode, asker, &wanted, action) {
+    for mode in Mode::ALL {
+        if !mode.is_for(asker, &wanted) {
+            continue;
+        }
+        match tried(server, mode, asker, &wanted, action).await {
             Ok(user) => {
                 let constraint = if mode == Mode::Legacy { String::new() } else { mode.verb() };
                 return Ok(Some(Impersonated { user, constraint }));
@@ -159,40 +181,32 @@ pub fn impersonated(
     Err(first.unwrap_or_else(|| Status::internal("all impersonation modes failed")))
 }
 
-fn tried(server: &ApiServer, mode: Mode, asker: &User, wanted: &User, action: &Action) -> Result<User, Status> {
+async fn tried(server: &ApiServer, mode: Mode, asker: &User, wanted: &User, action: &Action) -> Result<User, Status> {
     if mode != Mode::Legacy {
         let on = Action { verb: format!("impersonate-on:{}:{}", mode.name(), action.verb), ..action.clone() };
-        check(server, asker, &on)?;
+        check(server, asker, &on).await?;
     }
-    let group = if mode == Mode::Legacy { "" } else { "authentication.k8s.io" };
-    let be = |group: &str, resource: &str, subresource: &str, name: &str| Action {
-        verb: mode.verb(),
-        group: group.to_owned(),
-        resource: resource.to_owned(),
-        subresource: subresource.to_owned(),
-        name: name.to_owned(),
-        ..Action::default()
-    };
+    let group = mode.group();
     let mut user = wanted.clone();
-    let mut named = be(group, "users", "", &wanted.name);
+    let mut named = mode.to_be(group, "users", "", &wanted.name);
     if let (Some(node), true) = (node(&wanted.name), mode != Mode::Legacy) {
         // A service account that may be its own node may be so on every node.
         let name = if mode == Mode::AssociatedNode { "*" } else { node };
-        named = be(group, "nodes", "", name);
+        named = mode.to_be(group, "nodes", "", name);
         user.groups = vec!["system:nodes".into()];
     }
     if let Some((namespace, name)) = service_account(&wanted.name) {
-        named = Action { namespace: namespace.to_owned(), ..be(group, "serviceaccounts", "", name) };
+        named = Action { namespace: namespace.to_owned(), ..mode.to_be(group, "serviceaccounts", "", name) };
         if wanted.groups.is_empty() {
             user.groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
         }
     }
-    check(server, asker, &named)?;
+    check(server, asker, &named).await?;
     if !wanted.uid.is_empty() {
-        check(server, asker, &be("authentication.k8s.io", "uids", "", &wanted.uid))?;
+        check(server, asker, &mode.to_be(AUTHENTICATION, "uids", "", &wanted.uid)).await?;
     }
-    groups(server, mode, asker, &wanted.groups, |name| be(group, "groups", "", name))?;
-    extra(server, mode, asker, &wanted.extra, |key, value| be("authentication.k8s.io", "userextras", key, value))?;
+    groups(server, mode, asker, &wanted.groups).await?;
+    extra(server, mode, asker, &wanted.extra).await?;
     let implied = match user.name.as_str() {
         "system:anonymous" => "system:unauthenticated",
         _ if user.is_in("system:unauthenticated") => return Ok(user),
@@ -204,13 +218,8 @@ fn tried(server: &ApiServer, mode: Mode, asker: &User, wanted: &User, action: &A
     Ok(user)
 }
 
-fn groups(
-    server: &ApiServer,
-    mode: Mode,
-    asker: &User,
-    groups: &[String],
-    be: impl Fn(&str) -> Action,
-) -> Result<(), Status> {
+async fn groups(server: &ApiServer, mode: Mode, asker: &User, groups: &[String]) -> Result<(), Status> {
+    let be = |name: &str| mode.to_be(mode.group(), "groups", "", name);
     if mode != Mode::Legacy {
         if groups.iter().any(String::is_empty) {
             return Err(refusal(asker, &be(""), "impersonating the empty string group is not allowed"));
@@ -219,31 +228,38 @@ fn groups(
             let why = "impersonating the system:masters group is not allowed";
             return Err(refusal(asker, &be("system:masters"), why));
         }
-        if groups.len() >= MANY && allows(server, asker, &be("*")) {
+        if groups.len() >= MANY && allows(server, asker, &be("*")).await {
             return Ok(());
         }
     }
-    groups.iter().try_for_each(|group| check(server, asker, &be(group)))
+    for group in groups {
+        check(server, asker, &be(group)).await?;
+    }
+    Ok(())
 }
 
-fn extra(
+async fn extra(
     server: &ApiServer,
     mode: Mode,
     asker: &User,
     extra: &BTreeMap<String, Vec<String>>,
-    be: impl Fn(&str, &str) -> Action,
 ) -> Result<(), Status> {
+    let be = |key: &str, value: &str| mode.to_be(AUTHENTICATION, "userextras", key, value);
     if mode != Mode::Legacy {
         if let Some(why) = wrong_extra(extra) {
             return Err(refusal(asker, &be("", ""), &why));
         }
         let many = extra.len() >= MANY || extra.values().map(Vec::len).sum::<usize>() >= MANY;
-        if many && allows(server, asker, &be("*", "*")) {
+        if many && allows(server, asker, &be("*", "*")).await {
             return Ok(());
         }
     }
-    let mut pairs = extra.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value)));
-    pairs.try_for_each(|(key, value)| check(server, asker, &be(key, value)))
+    for (key, values) in extra {
+        for value in values {
+            check(server, asker, &be(key, value)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with extra values, in a mode that is strict about them.

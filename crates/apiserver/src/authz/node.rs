@@ -4,23 +4,23 @@ use super::pods::{claims, resource_claims};
 use super::{Action, Decision};
 use crate::server::ApiServer;
 use crate::user::User;
-use trireme_schema::{FieldSelector, Value, json};
+use trireme_schema::{Value, json};
 
 pub use super::pods::NodePods;
 pub(crate) use super::pods::references;
 
 /// Whether a node agent may do something because a pod on its node needs it.
 pub(super) fn decide(server: &ApiServer, user: &User, action: &Action) -> Decision {
-    let Some(node) = user.node() else { return Decision::NoOpinion(String::new()) };
+    let Some(node) = user.node() else { return Decision::no_opinion("") };
     if node.is_empty() {
-        return Decision::NoOpinion(format!("unknown node for user \"{}\"", user.name));
+        return Decision::no_opinion(format!("unknown node for user \"{}\"", user.name));
     }
     match part(server, node, action) {
-        Some(Ok(())) => Decision::Allow(String::new()),
-        Some(Err(why)) => Decision::NoOpinion(why),
+        Some(Ok(())) => Decision::allow(""),
+        Some(Err(why)) => Decision::no_opinion(why),
         // The rest is what upstream's role for nodes says; it is bound to nobody but known to this authorizer.
-        None if super::rbac::role_allows(server, "system:node", action) => Decision::Allow(String::new()),
-        None => Decision::NoOpinion(String::new()),
+        None if super::rbac::role_allows(server, "system:node", action) => Decision::allow(""),
+        None => Decision::no_opinion(""),
     }
 }
 
@@ -174,7 +174,7 @@ impl Graph<'_> {
     }
 
     fn selects(&self, field: &str) -> bool {
-        FieldSelector::parse(&self.action.field_selector).is_ok_and(|s| s.exact(field) == Some(self.node))
+        self.action.fields.exact(field) == Some(self.node)
     }
 
     fn slice(&self) -> Verdict {

@@ -1,5 +1,6 @@
 //! Role-based access control.
 
+use super::decision::aggregate;
 use super::{Action, Decision};
 use crate::server::ApiServer;
 use crate::user::User;
@@ -35,6 +36,15 @@ impl Rule {
             names: texts(value, "resourceNames"),
             urls: texts(value, "nonResourceURLs"),
         }
+    }
+
+    /// What who may do everything has: a rule for resources, and one for paths.
+    pub fn everything() -> [Self; 2] {
+        let all = || vec!["*".to_owned()];
+        [
+            Self { verbs: all(), groups: all(), resources: all(), ..Self::default() },
+            Self { verbs: all(), urls: all(), ..Self::default() },
+        ]
     }
 
     /// Whether the rule lets an action pass.
@@ -234,10 +244,9 @@ pub(super) fn decide(server: &ApiServer, user: &User, action: &Action) -> Decisi
         allowed.is_some()
     });
     match (allowed, &missing[..]) {
-        (Some(reason), _) => Decision::Allow(reason),
-        (None, []) => Decision::NoOpinion(String::new()),
-        (None, [only]) => Decision::NoOpinion(format!("RBAC: {only}")),
-        (None, many) => Decision::NoOpinion(format!("RBAC: [{}]", many.join(", "))),
+        (Some(reason), _) => Decision::allow(reason),
+        (None, []) => Decision::no_opinion(""),
+        (None, missing) => Decision::no_opinion(format!("RBAC: {}", aggregate(missing))),
     }
 }
 

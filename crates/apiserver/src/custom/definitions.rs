@@ -131,7 +131,7 @@ fn target(served: &Arc<Served>, namespace: &str, name: &str, subresource: &str) 
         subresource: subresource.to_owned(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
         warnings: Warnings::default(),
-        empty: Vec::new(),
+        empty: Default::default(),
         notes: Notes::default(),
     }
 }

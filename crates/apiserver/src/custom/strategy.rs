@@ -9,6 +9,19 @@ pub(crate) fn is_definition(target: &Target) -> bool {
     target.served.group() == "apiextensions.k8s.io" && target.served.kind() == "CustomResourceDefinition"
 }
 
+/// Whether all that is done to a definition is to let it go, which its state must not prevent: a status that names a stored
+/// version that there is no more is accepted, and would be refused with the rest.
+pub(crate) fn lets_go(target: &Target, old: Option<&Value>, new: &Value) -> bool {
+    let held = |crd: &Value| crd.list_at(&["metadata", "finalizers"]).iter().any(|f| f.as_str() == Some(CLEANUP));
+    is_definition(target)
+        && old.is_some_and(|old| {
+            old.at(&["metadata", "deletionTimestamp"]).is_some()
+                && held(old)
+                && !held(new)
+                && old.get("spec") == new.get("spec")
+        })
+}
+
 fn storage(crd: &Value) -> Option<Value> {
     let versions = crd.list_at(&["spec", "versions"]);
     versions.iter().find(|v| v.bool_at(&["storage"])).map(|v| v.str_at(&["name"]).into())

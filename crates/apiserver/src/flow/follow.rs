@@ -85,7 +85,7 @@ async fn say_whether_dangling(server: &Arc<ApiServer>, object: &Value, level: &s
         subresource: "status".into(),
         user: Arc::new(User::new("system:apiserver", &["system:masters"])),
         warnings: Warnings::default(),
-        empty: Vec::new(),
+        empty: Default::default(),
         notes: Notes::default(),
     };
     let mut condition = Map::from_iter([("type", "Dangling"), ("status", status), ("reason", reason)]);
