@@ -173,7 +173,10 @@ pub(crate) fn roll(
                 }
                 surging += i32::from(!is_available(new));
             }
-            (Some(_), Some(old)) => replace.push(old.clone()),
+            (Some(_), Some(old)) => {
+                down += 1;
+                replace.push(old.clone());
+            }
             (None, Some(old)) if surge > 0 => {
                 if is_available(old) {
                     may_start.push(node.clone());
@@ -181,8 +184,11 @@ pub(crate) fn roll(
                     start.push(node.clone());
                 }
             }
-            // A pod that serves nobody can be replaced at once.
-            (None, Some(old)) if !is_available(old) => replace.push(old.clone()),
+            // A pod that serves nobody can be replaced at once, and is one of those that may be away.
+            (None, Some(old)) if !is_available(old) => {
+                down += 1;
+                replace.push(old.clone());
+            }
             (None, Some(old)) => candidates.push(old.clone()),
         }
     }
@@ -343,6 +349,8 @@ mod tests {
             ])
         };
         let plan = roll(&set(json!({"maxUnavailable": 1})), &fits, &all_old(), "new", now());
+        assert_eq!(names(&plan.delete), ["c1"]);
+        let plan = roll(&set(json!({"maxUnavailable": 2})), &fits, &all_old(), "new", now());
         assert_eq!(names(&plan.delete), ["c1", "a1"]);
         let mut waiting = all_old();
         waiting.insert("c".into(), vec![pod("c2", "new", false)]);
