@@ -56,8 +56,10 @@ enum Tried {
 enum End {
     /// We are to stop.
     Stopped,
-    /// The lease was not renewed in time, or somebody else has it.
+    /// The lease was not renewed in time.
     Lost,
+    /// Somebody else has the lease already.
+    Taken,
     /// There is no more work.
     Done,
 }
@@ -93,15 +95,19 @@ impl Elector {
             let mut running = work(term.clone());
             let end = tokio::select! {
                 () = shutdown.cancelled() => End::Stopped,
-                () = self.hold() => End::Lost,
+                end = self.hold() => end,
                 _ = &mut running => End::Done,
             };
             term.cancel();
-            if end != End::Done {
-                self.end(running).await;
+            let left = self.config.lease.saturating_sub(self.renewed.elapsed());
+            match end {
+                End::Done => {}
+                End::Taken => self.end(running, Duration::ZERO).await,
+                // A tenth stays for what is on its way already.
+                End::Stopped | End::Lost => self.end(running, left.mul_f64(0.9)).await,
             }
             match end {
-                End::Lost => {
+                End::Lost | End::Taken => {
                     tracing::warn!(lease = self.config.name, "the lease was lost, somebody else may lead now");
                     self.held = None;
                 }
@@ -116,11 +122,9 @@ impl Elector {
         }
     }
 
-    /// Waits for work to end, at most for as long as the lease is ours.
-    async fn end(&self, mut running: JoinHandle<()>) {
-        let left = self.config.lease.saturating_sub(self.renewed.elapsed());
-        // A tenth stays for what is on its way already.
-        if timeout(left.mul_f64(0.9), &mut running).await.is_err() {
+    /// Waits for work to end, and aborts it when it takes longer than the lease is ours.
+    async fn end(&self, mut running: JoinHandle<()>, patience: Duration) {
+        if timeout(patience, &mut running).await.is_err() {
             tracing::warn!(lease = self.config.name, "the work did not end in time and is aborted");
             running.abort();
             // It ends at its next step, and an aborted task is no failure.
@@ -164,18 +168,19 @@ impl Elector {
         }
     }
 
-    /// Renews the lease until it is lost.
-    async fn hold(&mut self) {
+    /// Renews the lease until it is lost, or somebody else has it.
+    async fn hold(&mut self) -> End {
         loop {
             tokio::time::sleep(self.config.retry).await;
             loop {
                 let left = self.config.renew.saturating_sub(self.renewed.elapsed());
                 if left.is_zero() {
-                    return;
+                    return End::Lost;
                 }
                 match timeout(left, self.try_lead()).await {
                     Ok(Ok(Tried::Leads)) => break,
-                    Ok(Ok(Tried::Follows)) | Err(_) => return,
+                    Ok(Ok(Tried::Follows)) => return End::Taken,
+                    Err(_) => return End::Lost,
                     Ok(Err(error)) => tracing::debug!(%error, lease = self.config.name, "cannot renew the lease"),
                 }
                 tokio::time::sleep(self.config.retry.min(left)).await;
