@@ -67,6 +67,8 @@ pub struct Queue {
     unfit: BTreeMap<(Instant, u64), Key>,
     /// The same, those together that an event helps or does not help together.
     alike: HashMap<Group, BTreeSet<Key>>,
+    /// How many wait at a gate.
+    gated: usize,
     in_flight: InFlight,
     arrivals: u64,
 }
@@ -122,6 +124,7 @@ impl Queue {
             later: BTreeMap::new(),
             unfit: BTreeMap::new(),
             alike: HashMap::new(),
+            gated: 0,
             in_flight: InFlight::default(),
             arrivals: 0,
         }
@@ -286,8 +289,7 @@ impl Queue {
 
     /// How many pods are ready, back off, wait for an event, and wait at a gate.
     pub fn counts(&self) -> (usize, usize, usize, usize) {
-        let gated = self.pods.values().filter(|waiting| matches!(waiting.place, Place::Gated(_))).count();
-        (self.ready.len(), self.later.len(), self.unfit.len(), gated)
+        (self.ready.len(), self.later.len(), self.unfit.len(), self.gated)
     }
 
     /// How many events are kept for attempts under way.
@@ -345,7 +347,10 @@ impl Queue {
                 self.unfit.remove(&(*since, *number));
                 group
             }
-            Place::Gated(group) => group,
+            Place::Gated(group) => {
+                self.gated -= 1;
+                group
+            }
         };
         if let Some(keys) = self.alike.get_mut(group) {
             keys.remove(key);
@@ -368,6 +373,7 @@ impl Queue {
             Err(status) => {
                 let group = Group::of(rules, &waiting.pod, vec![status.plugin]);
                 self.alike.entry(group.clone()).or_default().insert(key.clone());
+                self.gated += 1;
                 waiting.place = Place::Gated(group);
             }
         }
