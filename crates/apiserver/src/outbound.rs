@@ -1,16 +1,15 @@
 //! Calls to others: webhooks that a kubeconfig names, and documents of identity providers.
 
-use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use trireme_client::pool::{self, Pool, SystemResolver};
-use trireme_client::tls_trusting;
+use trireme_client::{Context, tls_trusting};
 use trireme_schema::{Value, json, yaml};
 
 /// An answer is no longer than this.
@@ -79,53 +78,12 @@ impl Outbound {
     }
 
     fn of_context(config: &Value, dir: &Path) -> Result<Self, String> {
-        let named = |list: &str, kind: &str, name: &str| -> Result<Value, String> {
-            let all = config.list_at(&[list]);
-            let found = all.iter().find(|e| e.str_at(&["name"]) == name).and_then(|e| e.get(kind));
-            found.cloned().ok_or_else(|| format!("{list}: there is no {name:?}"))
-        };
-        let current = match config.str_at(&["current-context"]) {
-            "" => config.list_at(&["contexts"]).first().map_or("", |c| c.str_at(&["name"])),
-            name => name,
-        };
-        let context = named("contexts", "context", current)?;
-        let cluster = named("clusters", "cluster", context.str_at(&["cluster"]))?;
-        let user = match context.str_at(&["user"]) {
-            "" => Value::object(),
-            name => named("users", "user", name)?,
-        };
-        // Data in the file wins over a file's name, as in kubectl.
-        let pem = |object: &Value, field: &str| -> Result<String, String> {
-            let data = object.str_at(&[&format!("{field}-data")]);
-            if !data.is_empty() {
-                let bytes = base64::engine::general_purpose::STANDARD.decode(data);
-                let bytes = bytes.map_err(|e| format!("{field}-data: {e}"))?;
-                return String::from_utf8(bytes).map_err(|e| format!("{field}-data: {e}"));
-            }
-            match object.str_at(&[field]) {
-                "" => Ok(String::new()),
-                file => std::fs::read_to_string(dir.join(file)).map_err(|e| format!("{file}: {e}")),
-            }
-        };
-        let mut service = Self::new(cluster.str_at(&["server"]), &pem(&cluster, "certificate-authority")?)?;
-        let (certificate, key) = (pem(&user, "client-certificate")?, pem(&user, "client-key")?);
-        if !certificate.is_empty() {
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| format!("client-key: {e}"))?;
-            let roots = certificates(&pem(&cluster, "certificate-authority")?)?;
-            let tls = tls_trusting(roots)
-                .map_err(|e| e.to_string())?
-                .with_client_auth_cert(certificates(&certificate)?, key)
-                .map_err(|e| format!("client-certificate: {e}"))?;
-            service.pool = pool(tls);
+        let context = Context::of(config, dir)?;
+        let mut service = Self::new(&context.server, &context.authorities)?;
+        if context.certificate.is_some() {
+            service.pool = pool(context.tls()?);
         }
-        let token = match (user.str_at(&["token"]), user.str_at(&["tokenFile"])) {
-            ("", "") => String::new(),
-            ("", file) => {
-                std::fs::read_to_string(dir.join(file)).map_err(|e| format!("{file}: {e}"))?.trim().to_owned()
-            }
-            (token, _) => token.to_owned(),
-        };
-        if !token.is_empty() {
+        if let Some(token) = context.token {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|e| format!("token: {e}"))?;
             value.set_sensitive(true);
             service.authorization = Some(value);

@@ -4,7 +4,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
-use http::{HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use rand::Rng;
 
@@ -16,9 +16,12 @@ use crate::{Error, Request, Response, Selection, Transport, WatchStream};
 /// The longest answer that is read into memory: a list of a large cluster.
 const MOST: usize = 1 << 30;
 
-/// Talks to an API server over the network.
+/// Talks to an API server over the network. Clones share their connections.
+#[derive(Clone)]
 pub struct Https {
     shared: Arc<Shared>,
+    /// Whom we ask to be taken for.
+    impersonated: Arc<HeaderMap>,
 }
 
 /// Where the server is and who we are.
@@ -45,7 +48,21 @@ impl Https {
             server: config.server.trim_end_matches('/').to_owned(),
             token: ArcSwapOption::from_pointee(config.token),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), impersonated: Arc::default() }
+    }
+
+    /// The same server and connections, as another user: who we are must be allowed to be him.
+    ///
+    /// # Errors
+    /// For a name that no header can hold.
+    pub fn impersonating(&self, user: &str, groups: &[&str]) -> Result<Self, Error> {
+        let value = |text: &str| HeaderValue::from_str(text).map_err(|e| bad(&e));
+        let mut headers = HeaderMap::new();
+        headers.insert("impersonate-user", value(user)?);
+        for group in groups {
+            headers.append("impersonate-group", value(group)?);
+        }
+        Ok(Self { shared: Arc::clone(&self.shared), impersonated: Arc::new(headers) })
     }
 
     /// Replaces the bearer token, for tokens that expire.
@@ -78,8 +95,9 @@ async fn whole(body: hyper::body::Incoming) -> Result<Bytes, Error> {
 }
 
 impl Transport for Https {
-    fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, Error>> {
+    fn send(&self, mut request: Request) -> BoxFuture<'static, Result<Response, Error>> {
         let shared = Arc::clone(&self.shared);
+        request.headers_mut().extend((*self.impersonated).clone());
         Box::pin(async move {
             let (parts, body) = shared.begin(request).await?.into_parts();
             Ok(Response::from_parts(parts, whole(body).await?))
@@ -87,9 +105,10 @@ impl Transport for Https {
     }
 
     fn watch(&self, selection: Selection, since: Option<String>) -> WatchStream {
-        let shared = Arc::clone(&self.shared);
+        let (shared, impersonated) = (Arc::clone(&self.shared), Arc::clone(&self.impersonated));
         futures::stream::once(async move {
-            let request = watch_request(&selection, since.as_deref())?;
+            let mut request = watch_request(&selection, since.as_deref())?;
+            request.headers_mut().extend((*impersonated).clone());
             let answer = shared.begin(request).await?;
             if !answer.status().is_success() {
                 let status = answer.status();

@@ -23,6 +23,7 @@
 
 mod backoff;
 mod client;
+mod context;
 mod elector;
 mod entry;
 mod error;
@@ -39,6 +40,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub use client::{Api, Client, DeleteOptions, List, ListMeta, ListOptions, Patch, Preconditions, Propagation, escape};
+pub use context::{BadContext, Context};
 pub use elector::{Elector, ElectorConfig, Work};
 pub use entry::{Entry, Key, Meta, Owner};
 pub use error::Error;

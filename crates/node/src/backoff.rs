@@ -9,14 +9,14 @@ const FORGET: Duration = Duration::from_secs(600);
 
 /// Pauses of one thing that is tried again and again.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     length: Duration,
     tried: Option<Timestamp>,
 }
 
 impl Backoff {
     /// How long to wait still after a failure at a time; none when the next try is due.
-    pub(crate) fn left(&self, failed: Timestamp, now: Timestamp) -> Option<Duration> {
+    pub fn left(&self, failed: Timestamp, now: Timestamp) -> Option<Duration> {
         if self.is_forgotten(failed) {
             return None;
         }
@@ -25,13 +25,13 @@ impl Backoff {
     }
 
     /// Takes note of a try after a failure at a time: the next pause is longer.
-    pub(crate) fn tried(&mut self, failed: Timestamp, now: Timestamp) {
+    pub fn tried(&mut self, failed: Timestamp, now: Timestamp) {
         self.length = if self.is_forgotten(failed) { FIRST } else { (self.length * 2).min(LONGEST) };
         self.tried = Some(now);
     }
 
     /// The pause as it is now.
-    pub(crate) fn length(&self) -> Duration {
+    pub fn length(&self) -> Duration {
         self.length
     }
 

@@ -31,14 +31,17 @@ mod runtime_state;
 mod sandbox;
 mod sources;
 mod spec;
-mod status;
+pub mod status;
 mod volumes;
 mod watch;
 mod worker;
 
+pub use backoff::Backoff;
 pub use config::NodeConfig;
 pub use cri::Cri;
 pub use eviction::{InvalidThreshold, Signal, Thresholds};
+pub use machine::arch;
 pub use node::{Error, Node};
 pub use runtime_events::RuntimeEvents;
+pub use spec::{is_sidecar, restarts};
 pub use volumes::tear_down_all;

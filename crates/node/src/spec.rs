@@ -28,13 +28,13 @@ pub(crate) fn status<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// Whether an init container goes on beside the main ones.
-pub(crate) fn is_sidecar(pod: &Value, name: &str) -> bool {
+pub fn is_sidecar(pod: &Value, name: &str) -> bool {
     let init = pod.list_at(&["spec", "initContainers"]).iter().find(|c| c.str_at(&["name"]) == name);
     init.is_some_and(|c| c.str_at(&["restartPolicy"]) == "Always")
 }
 
 /// Whether a container that ended with a code is to be started again: by its own rules, its own policy, or the pod's.
-pub(crate) fn restarts(pod: &Value, container: &Value, code: i32) -> bool {
+pub fn restarts(pod: &Value, container: &Value, code: i32) -> bool {
     let code = i64::from(code);
     for rule in container.list_at(&["restartPolicyRules"]) {
         let listed = rule.list_at(&["exitCodes", "values"]).iter().any(|v| v.as_int() == Some(code));

@@ -10,6 +10,7 @@ use crate::cidr::Cidr;
 use crate::duration;
 use crate::ports::PortRange;
 use crate::security::Security;
+use crate::simulate::Simulate;
 use trireme_node::Thresholds;
 
 /// Kubernetes, whole, in one binary.
@@ -97,6 +98,16 @@ What is stored stays: `trireme up` brings the workloads back.")]
   sudo trireme images rm docker.io/library/nginx:1.29")]
     #[command(subcommand)]
     Images(Images),
+    /// Add simulated nodes to a cluster, to see how it does with many
+    #[command(after_help = "Examples:
+  sudo trireme simulate --nodes 500
+  trireme simulate --kubeconfig admin.conf --nodes 5000 --zones eu/a,eu/b,eu/c --duration 10m -o json
+  sudo trireme simulate --nodes 200 --fail-pods 1%/min --flap-nodes 0.5%/min
+  sudo trireme simulate --nodes 90 --zones a,b,c --kill-zone b --after 2m
+
+The nodes behave like real ones towards the API; there are no machines behind them. Ctrl-C ends them, prints a report and
+removes them. Annotations of a pod say what becomes of it: simulate.trireme.dev/start-time, run-time, exit-code, fail-after.")]
+    Simulate(Box<Simulate>),
     /// Print the configuration that file, environment and flags add up to
     #[command(after_help = "Examples:
   trireme config

@@ -32,6 +32,7 @@ mod serve;
 mod services;
 mod shown;
 mod signals;
+mod simulate;
 mod sockets;
 mod streamer;
 mod usage;
@@ -100,6 +101,7 @@ fn run() -> Result<(), Failure> {
         Command::Down => down::down(&common),
         Command::Uninstall(uninstall) => down::uninstall(&common, &uninstall),
         Command::Images(command) => images::run(&common, &command),
+        Command::Simulate(args) => simulate::run(&common, &args),
     }
 }
 

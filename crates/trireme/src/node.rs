@@ -85,11 +85,19 @@ pub fn ip(args: &cli::Node) -> IpAddr {
 /// # Errors
 /// The one that is none.
 pub fn labels(args: &cli::Node) -> Result<BTreeMap<String, String>, String> {
+    Ok(pairs("node-label", &args.node_label)?.into_iter().collect())
+}
+
+/// What a flag says as `KEY=VALUE`.
+///
+/// # Errors
+/// The one that is none.
+pub fn pairs(flag: &str, texts: &[String]) -> Result<Vec<(String, String)>, String> {
     let pair = |text: &String| {
-        let (key, value) = text.split_once('=').ok_or_else(|| format!("--node-label {text:?} is not KEY=VALUE"))?;
+        let (key, value) = text.split_once('=').ok_or_else(|| format!("--{flag} {text:?} is not KEY=VALUE"))?;
         Ok((key.to_owned(), value.to_owned()))
     };
-    args.node_label.iter().map(pair).collect()
+    texts.iter().map(pair).collect()
 }
 
 /// The taints to register with: key, value, effect.
@@ -97,8 +105,16 @@ pub fn labels(args: &cli::Node) -> Result<BTreeMap<String, String>, String> {
 /// # Errors
 /// The one that is none.
 pub fn taints(args: &cli::Node) -> Result<Vec<(String, String, String)>, String> {
+    triples("node-taint", &args.node_taint)
+}
+
+/// What a flag says as `KEY=VALUE:EFFECT`.
+///
+/// # Errors
+/// The one that is none.
+pub fn triples(flag: &str, texts: &[String]) -> Result<Vec<(String, String, String)>, String> {
     let taint = |text: &String| {
-        let wrong = || format!("--node-taint {text:?} is not KEY=VALUE:EFFECT");
+        let wrong = || format!("--{flag} {text:?} is not KEY=VALUE:EFFECT");
         let (rest, effect) = text.rsplit_once(':').ok_or_else(wrong)?;
         if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
             return Err(wrong());
@@ -106,7 +122,7 @@ pub fn taints(args: &cli::Node) -> Result<Vec<(String, String, String)>, String>
         let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
         Ok((key.to_owned(), value.to_owned(), effect.to_owned()))
     };
-    args.node_taint.iter().map(taint).collect()
+    texts.iter().map(taint).collect()
 }
 
 impl LocalNode {

@@ -56,7 +56,7 @@ pub fn node(args: &Node) -> Vec<String> {
 }
 
 /// A lower-case RFC 1123 subdomain.
-fn is_subdomain(name: &str) -> bool {
+pub fn is_subdomain(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let label = |label: &str| {
         let bytes = label.as_bytes();

@@ -6,7 +6,8 @@ use crate::runtime_state::RuntimeState;
 use std::fs;
 use trireme_schema::{Map, Value};
 
-pub(crate) fn arch() -> &'static str {
+/// The machine's architecture in Go's words.
+pub fn arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -7,7 +7,8 @@ mod left;
 use std::fs;
 
 pub(crate) use capacity::{allocatable, capacity, memory};
-pub(crate) use info::{arch, node_info};
+pub use info::arch;
+pub(crate) use info::node_info;
 pub(crate) use left::{disk, memory_left, pids_left};
 
 fn number_after(text: &str, key: &str) -> Option<i64> {

@@ -5,11 +5,15 @@ use crate::spec::is_sidecar;
 use trireme_schema::{Value, time};
 
 /// A condition before it is compared with the one that was.
-pub(crate) struct Condition {
-    pub(crate) kind: &'static str,
-    pub(crate) holds: bool,
-    pub(crate) reason: String,
-    pub(crate) message: String,
+pub struct Condition {
+    /// Its type.
+    pub kind: &'static str,
+    /// Whether its status is `True`.
+    pub holds: bool,
+    /// One word; may be empty.
+    pub reason: String,
+    /// In words; may be empty.
+    pub message: String,
 }
 
 impl Condition {

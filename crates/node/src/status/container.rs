@@ -7,21 +7,21 @@ use trireme_schema::{Map, Value};
 
 /// What a worker knows of a container besides the runtime's word.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Note {
+pub struct Note {
     /// The newest container.
-    pub(crate) current: Option<ContainerStatus>,
+    pub current: Option<ContainerStatus>,
     /// The one before.
-    pub(crate) last: Option<ContainerStatus>,
+    pub last: Option<ContainerStatus>,
     /// Why it waits: reason and message.
-    pub(crate) waiting: Option<(String, String)>,
+    pub waiting: Option<(String, String)>,
     /// The last words of the newest.
-    pub(crate) message: String,
+    pub message: String,
     /// The last words of the one before.
-    pub(crate) last_message: String,
+    pub last_message: String,
     /// What its readiness probe says; without one, that it runs.
-    pub(crate) ready: bool,
+    pub ready: bool,
     /// What its startup probe says.
-    pub(crate) started: bool,
+    pub started: bool,
 }
 
 impl Note {

@@ -1,4 +1,4 @@
-//! A pod's status, out of what the runtime says.
+//! A pod's status, out of what the runtime says: [`pod`] makes it, [`patch`] is how it is written.
 
 mod conditions;
 mod container;
@@ -9,9 +9,9 @@ use conditions::Facts;
 use std::collections::BTreeMap;
 use trireme_schema::{Map, Value, time};
 
-pub(crate) use conditions::Condition;
-pub(crate) use container::Note;
-pub(crate) use patch::patch;
+pub use conditions::Condition;
+pub use container::Note;
+pub use patch::patch;
 
 /// Nanoseconds since 1970 as a time.
 pub(crate) fn at(nanos: i64) -> Value {
@@ -28,15 +28,17 @@ pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 
 /// Why a pod ends though its containers would go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct End {
-    pub(crate) reason: String,
-    pub(crate) message: String,
+pub struct End {
+    /// One word.
+    pub reason: String,
+    /// In words.
+    pub message: String,
     /// The node did not take the pod: of its containers there is nothing to tell.
-    pub(crate) rejected: bool,
+    pub rejected: bool,
     /// Seconds that its programs have, if not as many as the pod says.
-    pub(crate) grace: Option<i64>,
+    pub grace: Option<i64>,
     /// Whether it is a disruption, as the pod's condition tells (KEP-3329).
-    pub(crate) disruption: bool,
+    pub disruption: bool,
 }
 
 impl End {
@@ -52,23 +54,31 @@ impl End {
 }
 
 /// What is known of a pod as a whole.
-pub(crate) struct Whole<'a> {
-    pub(crate) notes: &'a BTreeMap<String, Note>,
-    pub(crate) ips: &'a [String],
-    pub(crate) host_ip: &'a str,
-    pub(crate) sandbox: bool,
+pub struct Whole<'a> {
+    /// What is known of its containers, by name.
+    pub notes: &'a BTreeMap<String, Note>,
+    /// Its addresses; none before it has a sandbox.
+    pub ips: &'a [String],
+    /// The node's address.
+    pub host_ip: &'a str,
+    /// Whether it has a sandbox.
+    pub sandbox: bool,
     /// Nothing will be started any more, and nothing runs.
-    pub(crate) finished: bool,
-    pub(crate) end: Option<&'a End>,
-    pub(crate) started_at: &'a str,
-    pub(crate) runtime: &'a str,
+    pub finished: bool,
+    /// Why it ends though its containers would go on.
+    pub end: Option<&'a End>,
+    /// When the node took it.
+    pub started_at: &'a str,
+    /// The runtime's name, which containers' ids begin with.
+    pub runtime: &'a str,
     /// What each container has, by name; those absent have what the specification says.
-    pub(crate) resources: &'a BTreeMap<String, Value>,
-    pub(crate) more: Vec<Condition>,
+    pub resources: &'a BTreeMap<String, Value>,
+    /// Further conditions.
+    pub more: Vec<Condition>,
 }
 
 /// The status of a pod. `pod` is the object with the conditions that were written last.
-pub(crate) fn pod(pod: &Value, whole: Whole<'_>) -> Value {
+pub fn pod(pod: &Value, whole: Whole<'_>) -> Value {
     if let Some(end) = whole.end.filter(|end| end.rejected) {
         return rejection(pod, end, whole.started_at);
     }

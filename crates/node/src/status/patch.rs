@@ -9,7 +9,7 @@ const PASSING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 const OPTIONAL: [&str; 5] = ["reason", "message", "podIP", "initContainerStatuses", "ephemeralContainerStatuses"];
 
 /// The patch that makes a status, given what was there.
-pub(crate) fn patch(before: &Value, status: &Value) -> Value {
+pub fn patch(before: &Value, status: &Value) -> Value {
     let mut patch = status.clone();
     for field in OPTIONAL {
         if before.get(field).is_some() && status.get(field).is_none() {
