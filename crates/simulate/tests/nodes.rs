@@ -1,7 +1,7 @@
 //! Simulated nodes against a real API server, each as its own user.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,8 +95,10 @@ fn is_ready(pod: Option<&Pod>) -> bool {
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
-/// What node IPAM does: the lab has no controllers.
-async fn give_addresses(client: &Client, prefix: &str, nodes: usize) -> Result<(), Failure> {
+/// What controllers do, of which the lab has none: a service account for pods, and ranges of addresses for nodes.
+async fn stand_in(client: &Client, prefix: &str, nodes: usize) -> Result<(), Failure> {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    client.namespaced::<ServiceAccount>("default").create(&account).await?;
     let width = (nodes - 1).to_string().len();
     for index in 0..nodes {
         let name = format!("{prefix}{index:0width$}");
@@ -121,7 +123,7 @@ async fn fifty_nodes_run_end_and_remove_pods() -> Result<(), Failure> {
     let client = lab.admin();
     let access = Arc::new(InProcess(lab.server.clone()));
     let simulation = Simulation::start(options("s-", NODES, Trouble::default()), access).await?;
-    give_addresses(&client, "s-", NODES).await?;
+    stand_in(&client, "s-", NODES).await?;
     let pods = client.namespaced::<Pod>("default");
 
     // As of a deployment: they run until they are deleted.
@@ -184,7 +186,7 @@ async fn a_node_that_is_silent_renews_no_lease_and_comes_back() -> Result<(), Fa
     let trouble =
         Trouble { flap_nodes: "100000%/s".parse().unwrap(), flap_for: Duration::from_secs(1), ..Trouble::default() };
     let simulation = Simulation::start(options("f-", 1, trouble), Arc::new(InProcess(lab.server.clone()))).await?;
-    give_addresses(&client, "f-", 1).await?;
+    stand_in(&client, "f-", 1).await?;
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     let leases = InformerBuilder::<Lease>::all().start(client.clone(), stop);
@@ -210,7 +212,7 @@ async fn a_zone_is_lost_for_good() -> Result<(), Failure> {
     let client = lab.admin();
     let trouble = Trouble { kill: Some(("b".into(), Duration::ZERO)), ..Trouble::default() };
     let simulation = Simulation::start(options("k-", 4, trouble), Arc::new(InProcess(lab.server.clone()))).await?;
-    give_addresses(&client, "k-", 4).await?;
+    stand_in(&client, "k-", 4).await?;
     let pods = client.namespaced::<Pod>("default");
     for (name, node) in [("lost", "k-1"), ("kept", "k-2")] {
         pods.create(&pod(name, node, "Always", json!({}))).await?;
