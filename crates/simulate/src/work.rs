@@ -13,7 +13,7 @@ use futures::StreamExt;
 use http::Method;
 use jiff::Timestamp;
 use rand::rngs::SmallRng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,8 @@ use trireme_schema::{Value, json, time};
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// A node without addresses for pods looks again after this.
 const ADDRESSES: Duration = Duration::from_secs(2);
+/// So many events wait while calls are under way; a node has a few for each of its pods.
+const MOST_WAITING: usize = 4096;
 
 pub(crate) struct Work {
     node: Arc<Node>,
@@ -134,53 +136,90 @@ impl Work {
         let stop = self.node.world.stop.clone();
         // Until the first objects have all come: those that came. Others that are known have gone meanwhile.
         let mut first = self.since.is_none().then(BTreeSet::new);
+        let mut waiting: VecDeque<Option<Result<WatchEvent, Error>>> = VecDeque::new();
         loop {
-            let next = self.next();
-            let wait = next.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Left::Stopped,
-                // The sender lives as long as the node does.
-                silent = async { answers.wait_for(|answers| !*answers).await.is_ok() } => {
-                    return if silent { Left::Silent } else { Left::Stopped };
-                }
-                event = events.next() => match event {
-                    None => return Left::Ended,
-                    Some(Err(error)) => return Left::Failed(error),
-                    Some(Ok(WatchEvent::Bookmark { resource_version, initial_events_end })) => {
-                        backoff.reset();
-                        if initial_events_end && let Some(seen) = first.take() {
-                            let gone: Vec<_> = self.pods.keys().filter(|uid| !seen.contains(*uid)).cloned().collect();
-                            gone.iter().for_each(|uid| self.gone(uid));
-                        }
-                        if first.is_none() {
-                            self.since = Some(resource_version);
-                        }
+            if waiting.is_empty() {
+                let next = self.next();
+                let wait = next.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return Left::Stopped,
+                    // The sender lives as long as the node does.
+                    silent = async { answers.wait_for(|answers| !*answers).await.is_ok() } => {
+                        return if silent { Left::Silent } else { Left::Stopped };
                     }
-                    Some(Ok(WatchEvent::Applied(bytes))) => match serde_json::from_slice::<Head>(&bytes) {
-                        Err(source) => return Left::Failed(Error::Decode { what: "a pod".into(), source }),
-                        Ok(Head { metadata }) => {
-                            match &mut first {
-                                Some(seen) => drop(seen.insert(metadata.uid.clone())),
-                                None => self.since = Some(metadata.resource_version.clone()),
-                            }
-                            self.hear(metadata, &bytes);
-                        }
-                    },
-                    Some(Ok(WatchEvent::Deleted(bytes))) => match serde_json::from_slice::<Head>(&bytes) {
-                        Err(source) => return Left::Failed(Error::Decode { what: "a pod".into(), source }),
-                        Ok(Head { metadata }) => {
-                            if first.is_none() {
-                                self.since = Some(metadata.resource_version.clone());
-                            }
-                            self.gone(&metadata.uid);
-                        }
-                    },
-                },
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                    event = events.next() => waiting.push_back(event),
+                    () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                }
+            } else if stop.is_cancelled() {
+                return Left::Stopped;
+            } else if !*answers.borrow() {
+                return Left::Silent;
             }
-            self.settle().await;
+            while let Some(event) = waiting.pop_front() {
+                if let Some(left) = self.take_event(event, &mut first, backoff) {
+                    return left;
+                }
+            }
+            // Nodes share connections: events that nobody takes would hold up the answers to all of them.
+            let settle = self.settle();
+            tokio::pin!(settle);
+            loop {
+                let over = matches!(waiting.back(), Some(None | Some(Err(_))));
+                tokio::select! {
+                    biased;
+                    () = &mut settle => break,
+                    event = events.next(), if !over && waiting.len() < MOST_WAITING => waiting.push_back(event),
+                }
+            }
         }
+    }
+
+    /// Takes what a watch gave; tells why it is not followed further, if so.
+    fn take_event(
+        &mut self,
+        event: Option<Result<WatchEvent, Error>>,
+        first: &mut Option<BTreeSet<Box<str>>>,
+        backoff: &mut Backoff,
+    ) -> Option<Left> {
+        let read = |bytes: &Bytes| {
+            let head = serde_json::from_slice::<Head>(bytes).map(|head| head.metadata);
+            head.map_err(|source| Left::Failed(Error::Decode { what: "a pod".into(), source }))
+        };
+        match event {
+            None => return Some(Left::Ended),
+            Some(Err(error)) => return Some(Left::Failed(error)),
+            Some(Ok(WatchEvent::Bookmark { resource_version, initial_events_end })) => {
+                backoff.reset();
+                if initial_events_end && let Some(seen) = first.take() {
+                    let gone: Vec<_> = self.pods.keys().filter(|uid| !seen.contains(*uid)).cloned().collect();
+                    gone.iter().for_each(|uid| self.gone(uid));
+                }
+                if first.is_none() {
+                    self.since = Some(resource_version);
+                }
+            }
+            Some(Ok(WatchEvent::Applied(bytes))) => match read(&bytes) {
+                Err(left) => return Some(left),
+                Ok(meta) => {
+                    match first {
+                        Some(seen) => drop(seen.insert(meta.uid.clone())),
+                        None => self.since = Some(meta.resource_version.clone()),
+                    }
+                    self.hear(meta, &bytes);
+                }
+            },
+            Some(Ok(WatchEvent::Deleted(bytes))) => match read(&bytes) {
+                Err(left) => return Some(left),
+                Ok(meta) => {
+                    if first.is_none() {
+                        self.since = Some(meta.resource_version);
+                    }
+                    self.gone(&meta.uid);
+                }
+            },
+        }
+        None
     }
 
     /// Hears of a pod as it is now.
