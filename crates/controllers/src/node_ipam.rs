@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::json;
-use trireme_client::{Client, EventKind, Informer, Key, ObjectRef, Patch, Recorder};
+use trireme_client::{Change, Client, EventKind, Informer, Key, ObjectRef, Patch, Recorder};
 
 use crate::context::Context;
 use crate::controller::{Controller, Requeue, Watches};
@@ -19,6 +20,8 @@ pub(crate) struct NodeIpam {
     nodes: Informer<Node>,
     recorder: Recorder,
     ranges: Vec<(CidrRange, u8)>,
+    /// Ranges that nodes have, as the informer shows them: to read all nodes for each new one would take ever longer.
+    held: Arc<Mutex<HashMap<Box<str>, Vec<String>>>>,
     /// Ranges given to nodes that the informer may not show yet.
     given: Mutex<HashMap<String, Vec<String>>>,
 }
@@ -27,25 +30,53 @@ impl NodeIpam {
     pub(crate) fn new(context: &Context) -> Self {
         let (v4, v6) = context.options.node_mask;
         let with_mask = |range: &CidrRange| (*range, if range.address.is_ipv4() { v4 } else { v6 });
+        let nodes = context.informer::<Node>();
+        let held = Arc::<Mutex<HashMap<Box<str>, Vec<String>>>>::default();
+        let seen = Arc::clone(&held);
+        nodes.subscribe(move |change| see(&mut seen.lock(), change));
         Self {
             client: context.client.clone(),
-            nodes: context.informer(),
+            nodes,
+            held,
             recorder: context.recorder("cidrAllocator"),
             ranges: context.options.cluster_cidrs.iter().map(with_mask).collect(),
             given: Mutex::default(),
         }
     }
 
-    fn used(&self) -> Result<BTreeSet<String>, Error> {
-        let mut used: BTreeSet<String> = BTreeSet::new();
-        for entry in self.nodes.list() {
-            let spec = entry.decode()?.spec.unwrap_or_default();
-            used.extend(spec.pod_cidrs.into_iter().flatten().chain(spec.pod_cidr));
-        }
+    fn used(&self) -> BTreeSet<String> {
+        let mut used: BTreeSet<String> = self.held.lock().values().flatten().cloned().collect();
         let mut given = self.given.lock();
         given.retain(|node, _| self.nodes.get("", node).is_some());
         used.extend(given.values().flatten().cloned());
-        Ok(used)
+        used
+    }
+}
+
+/// As much of a node as is of interest.
+#[derive(Default, Deserialize)]
+struct Ranges {
+    #[serde(default)]
+    spec: RangesSpec,
+}
+
+#[derive(Default, Deserialize)]
+struct RangesSpec {
+    #[serde(rename = "podCIDR")]
+    pod_cidr: Option<String>,
+    #[serde(rename = "podCIDRs", default)]
+    pod_cidrs: Vec<String>,
+}
+
+/// Takes note of the ranges of a node.
+fn see(held: &mut HashMap<Box<str>, Vec<String>>, change: &Change<Node>) {
+    let Some(latest) = change.latest() else { return };
+    let ranges = change.new.as_ref().and_then(|node| node.decode_as::<Ranges>().ok()).unwrap_or_default().spec;
+    let ranges: Vec<String> = ranges.pod_cidrs.into_iter().chain(ranges.pod_cidr).collect();
+    if ranges.is_empty() {
+        held.remove(&latest.meta.key.name);
+    } else {
+        held.insert(latest.meta.key.name.clone(), ranges);
     }
 }
 
@@ -76,7 +107,7 @@ impl Controller for NodeIpam {
         let chosen = match known {
             Some(known) => known,
             None => {
-                let used = self.used()?;
+                let used = self.used();
                 let chosen: Option<Vec<String>> =
                     self.ranges.iter().map(|(range, mask)| allocate(*range, *mask, &used)).collect();
                 let Some(chosen) = chosen else {

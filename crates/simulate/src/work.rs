@@ -32,8 +32,9 @@ pub(crate) struct Work {
     node: Arc<Node>,
     pods: BTreeMap<Box<str>, Entry>,
     addresses: Option<Addresses>,
-    /// Whether pods wait for the node to be given addresses.
+    /// Whether pods wait for the node to be given addresses, and when it looks for them again.
     waits: bool,
+    look: Timestamp,
     /// The images that were pulled.
     images: BTreeSet<u64>,
     chance: SmallRng,
@@ -80,6 +81,7 @@ impl Work {
             pods: BTreeMap::new(),
             addresses: None,
             waits: false,
+            look: Timestamp::MIN,
             images: BTreeSet::new(),
             chance,
             since: None,
@@ -405,7 +407,10 @@ impl Work {
 
     /// A place among the node's addresses.
     async fn address(&mut self) -> Result<u32, Option<Duration>> {
-        if self.addresses.is_none() {
+        let now = Timestamp::now();
+        if self.addresses.is_none() && self.look <= now {
+            // All of its pods wait for the one answer.
+            self.look = after(now, ADDRESSES);
             let path = format!("/api/v1/nodes/{}", self.node.name);
             let answer = self.node.client.request(Method::GET, &path, None).await.map_err(|_| None)?;
             let ranges = node::ranges(&json::parse(answer.body()).unwrap_or_default());
