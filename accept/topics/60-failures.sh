@@ -9,6 +9,7 @@ kubectl -n bad run unreachable --image=127.0.0.1:$((PORT + 56))/none:1 >/dev/nul
 comes "unreachable registry: ErrImagePull or ImagePullBackOff" 30 'ErrImagePull|ImagePullBackOff' waiting unreachable
 comes "unreachable registry: the reason" 30 '[Cc]onnection refused' events unreachable
 comes "unreachable registry: it backs off" 40 '^ImagePullBackOff: Back-off pulling image' waiting unreachable
+fails "its log is not there, and why" 'is waiting to start: (trying and failing to pull image|image can.t be pulled)' kubectl -n bad logs unreachable
 kubectl -n bad run absent --image="$REGISTRY/absent:1" >/dev/null
 comes "an image that is not there" 30 'not found|manifest unknown|NotFound' events absent
 kubectl -n bad apply -f - >/dev/null <<MANIFEST
@@ -57,6 +58,26 @@ kubectl -n bad run oom --image="$REGISTRY/busybox:1" --restart=Never --overrides
 comes "too much memory: OOMKilled" 40 OOMKilled kubectl -n bad get pod oom -o jsonpath='{.status.containerStatuses[0].state.terminated.reason}'
 kubectl -n bad run big --image="$REGISTRY/busybox:1" --overrides='{"spec":{"containers":[{"name":"big","image":"x","resources":{"requests":{"cpu":"1000"}}}]}}' >/dev/null
 comes "no node is large enough" 20 'Insufficient cpu' kubectl -n bad get pod big -o jsonpath='{.status.conditions[?(@.type=="PodScheduled")].message}'
+# A sandbox that cannot be made is tried again, with pauses that grow.
+kubectl apply -f - >/dev/null <<'MANIFEST'
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: nobody}
+handler: nobody
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: homeless, namespace: bad}
+spec: {runtimeClassName: nobody, containers: [{name: c, image: none}]}
+MANIFEST
+tries() { kubectl -n bad get events --field-selector involvedObject.name=homeless,reason=FailedCreatePodSandBox -o json | python3 -c '
+import json, sys
+print(sum(e.get("count") or 1 for e in json.load(sys.stdin)["items"]))'; }
+comes "a sandbox that cannot be made is told" 20 'no runtime for "nobody" is configured' events homeless
+fails "a container that was not made has no log" 'waiting to start: ContainerCreating' kubectl -n bad logs homeless
+sleep 12
+says "a sandbox is tried again, and not at once" '^[2-6]$' tries
+kubectl delete runtimeclass nobody >/dev/null
 PATIENCE=80 check "delete them all" kubectl delete namespace bad --timeout=70s
 
 # Starting.

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use trireme_cri::{ContainerConfig, PodSandboxConfig};
 
 /// A sandbox.
@@ -14,7 +15,7 @@ use trireme_cri::{ContainerConfig, PodSandboxConfig};
 pub(crate) struct Sandbox {
     pub(crate) id: String,
     #[serde(with = "message")]
-    pub(crate) config: PodSandboxConfig,
+    pub(crate) config: Arc<PodSandboxConfig>,
     /// Nanoseconds since 1970.
     pub(crate) created: i64,
     pub(crate) ready: bool,
@@ -29,7 +30,7 @@ pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) sandbox: String,
     #[serde(with = "message")]
-    pub(crate) config: ContainerConfig,
+    pub(crate) config: Arc<ContainerConfig>,
     /// The image's id.
     pub(crate) image_id: String,
     /// What names it: its digest, where it has one.
@@ -53,15 +54,16 @@ mod message {
     use prost::Message;
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
+    use std::sync::Arc;
 
-    pub(super) fn serialize<M: Message, S: Serializer>(message: &M, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<M: Message, S: Serializer>(message: &Arc<M>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(message.encode_to_vec()))
     }
 
-    pub(super) fn deserialize<'de, M: Message + Default, D: Deserializer<'de>>(d: D) -> Result<M, D::Error> {
+    pub(super) fn deserialize<'de, M: Message + Default, D: Deserializer<'de>>(d: D) -> Result<Arc<M>, D::Error> {
         let text = String::deserialize(d)?;
         let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
-        M::decode(&bytes[..]).map_err(D::Error::custom)
+        M::decode(&bytes[..]).map(Arc::new).map_err(D::Error::custom)
     }
 }
 

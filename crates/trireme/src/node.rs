@@ -198,7 +198,7 @@ impl LocalNode {
         };
         let port = listener.local_addr()?.port();
         let events = RuntimeEvents::default();
-        let served = api::Api { cri: cri.clone(), streamer, events: events.clone() };
+        let served = api::Api { cri: cri.clone(), streamer, events: events.clone(), client: access.client.clone() };
         tasks.push(tokio::spawn(served.serve(listener, tls(cluster, access.serving)?, stop.clone())));
         let config = NodeConfig {
             name,

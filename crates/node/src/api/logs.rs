@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use trireme_cri::{ContainerState, ContainerStatusRequest};
+use trireme_schema::json;
 
 type Refusal = (StatusCode, String);
 
@@ -59,7 +60,13 @@ impl Api {
         let heard = self.events.hear();
         let all = find::containers(&self.cri, &place).await?;
         let chosen = if options.previous { all.get(1) } else { all.first() };
-        let status = chosen.ok_or_else(|| none(&place, options.previous))?;
+        let Some(status) = chosen else {
+            let why = match options.previous {
+                true => no_previous(&place),
+                false => why_none(&place, self.waiting_for(&place).await),
+            };
+            return Err((StatusCode::BAD_REQUEST, why));
+        };
         let path = PathBuf::from(&status.log_path);
         let failed = |e: std::io::Error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{}: {e}", status.log_path));
         let live = match options.follow {
@@ -80,6 +87,20 @@ impl Api {
     }
 }
 
+impl Api {
+    /// The reason that the pod's status gives for a container's waiting; `None` if it does not speak of the container.
+    async fn waiting_for(&self, place: &Place) -> Option<String> {
+        let path = format!("/api/v1/namespaces/{}/pods/{}", place.namespace, place.pod);
+        let answer = self.client.request(http::Method::GET, &path, None).await.ok()?;
+        let pod = json::parse(answer.body()).ok()?;
+        ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"]
+            .into_iter()
+            .flat_map(|list| pod.list_at(&["status", list]))
+            .find(|status| status.str_at(&["name"]) == place.container)
+            .map(|status| status.str_at(&["state", "waiting", "reason"]).to_owned())
+    }
+}
+
 /// Asks the runtime whether a container has ended; one that cannot be asked goes on.
 fn has_ended(cri: Cri, id: String) -> HasEnded {
     Box::new(move || {
@@ -95,18 +116,42 @@ fn has_ended(cri: Cri, id: String) -> HasEnded {
     })
 }
 
-fn none(place: &Place, previous: bool) -> Refusal {
+fn no_previous(place: &Place) -> String {
     let Place { pod, container, .. } = place;
-    let why = match previous {
-        true => format!("previous terminated container {container:?} in pod {pod:?} not found"),
-        false => format!("container {container:?} in pod {pod:?} is waiting to start: ContainerCreating"),
-    };
-    (StatusCode::BAD_REQUEST, why)
+    format!("previous terminated container {container:?} in pod {pod:?} not found")
+}
+
+/// Why a container has no log, by the reason that its status gives for its waiting.
+fn why_none(place: &Place, reason: Option<String>) -> String {
+    let Place { pod, container, .. } = place;
+    let start = format!("container {container:?} in pod {pod:?} is");
+    match reason.as_deref() {
+        None => format!("{start} not available"),
+        Some("ErrImagePull") => format!("{start} waiting to start: image can't be pulled"),
+        Some("ImagePullBackOff") => format!("{start} waiting to start: trying and failing to pull image"),
+        Some("") => format!("{start} waiting to start - no logs yet"),
+        Some(reason) => format!("{start} waiting to start: {reason}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_without_a_log_says_what_it_waits_for() {
+        let place = Place { namespace: "default".into(), pod: "web".into(), container: "main".into() };
+        for (reason, why) in [
+            (None, "not available"),
+            (Some(""), "waiting to start - no logs yet"),
+            (Some("ContainerCreating"), "waiting to start: ContainerCreating"),
+            (Some("ImagePullBackOff"), "waiting to start: trying and failing to pull image"),
+            (Some("ErrImagePull"), "waiting to start: image can't be pulled"),
+        ] {
+            let want = format!("container \"main\" in pod \"web\" is {why}");
+            assert_eq!(why_none(&place, reason.map(str::to_owned)), want);
+        }
+    }
 
     #[test]
     fn parameters_say_what_is_wanted() {

@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use trireme_client::Client;
 use trireme_streams::Streamer;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -47,6 +48,8 @@ pub struct Api {
     pub streamer: Option<Arc<dyn Streamer>>,
     /// What happens at the runtime.
     pub events: RuntimeEvents,
+    /// The API server, as the node.
+    pub client: Client,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Api {

@@ -7,6 +7,7 @@ use crate::shim::{ContainerSpec, Exit, MountSpec, Reply, Request};
 use crate::users;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use trireme_cri as cri;
 
@@ -29,7 +30,7 @@ impl Runtime {
             cgroup: format!("{}/{id}", pod_group(&self.config.cgroup, &sandbox.config)),
             id: id.clone(),
             sandbox: sandbox.id.clone(),
-            config,
+            config: Arc::new(config),
             image_id: image.id.to_string(),
             image_ref: image.repo_digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
             log,

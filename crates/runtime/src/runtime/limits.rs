@@ -4,6 +4,7 @@ use super::{Error, Runtime, failed, pod_group};
 use crate::cgroup::Usage;
 use crate::record::{Container, Sandbox};
 use crate::shim::Limits;
+use std::sync::Arc;
 use trireme_cri as cri;
 
 impl Runtime {
@@ -13,7 +14,7 @@ impl Runtime {
         self.cgroups.limit(&container.cgroup, &changed(resources)).map_err(failed("set limits"))?;
         let mut state = self.state.lock();
         let Some(known) = state.containers.get_mut(&container.id) else { return Ok(()) };
-        let linux = known.config.linux.get_or_insert_default();
+        let linux = Arc::make_mut(&mut known.config).linux.get_or_insert_default();
         // What is told to the kernel only once stays.
         let oom_score_adj = linux.resources.as_ref().map_or(resources.oom_score_adj, |r| r.oom_score_adj);
         linux.resources = Some(cri::LinuxContainerResources { oom_score_adj, ..resources.clone() });
@@ -28,7 +29,7 @@ impl Runtime {
         self.cgroups.limit(&group, &changed(&resources)).map_err(failed("set limits"))?;
         let mut state = self.state.lock();
         let Some(known) = state.sandboxes.get_mut(&sandbox.id) else { return Ok(()) };
-        known.config.linux.get_or_insert_default().resources = Some(resources);
+        Arc::make_mut(&mut known.config).linux.get_or_insert_default().resources = Some(resources);
         self.keep_sandbox(known);
         Ok(())
     }

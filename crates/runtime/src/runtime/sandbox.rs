@@ -28,7 +28,7 @@ impl Runtime {
         let metadata = config.metadata.clone().unwrap_or_default();
         let mut sandbox = Sandbox {
             id: id.clone(),
-            config: config.clone(),
+            config: Arc::new(config.clone()),
             created: now(),
             ready: false,
             netns: None,
