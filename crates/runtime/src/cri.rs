@@ -278,10 +278,10 @@ impl RuntimeService for Services {
         let items = self.runtime.sandboxes().into_iter().filter(wanted).map(|s| PodSandbox {
             state: sandbox_state(&s) as i32,
             id: s.id,
-            metadata: s.config.metadata,
+            metadata: s.config.metadata.clone(),
             created_at: s.created,
-            labels: s.config.labels,
-            annotations: s.config.annotations,
+            labels: s.config.labels.clone(),
+            annotations: s.config.annotations.clone(),
             runtime_handler: s.handler,
         });
         Ok(Response::new(ListPodSandboxResponse { items: items.collect() }))
@@ -323,12 +323,12 @@ impl RuntimeService for Services {
             state: container_state(&c) as i32,
             id: c.id,
             pod_sandbox_id: c.sandbox,
-            metadata: c.config.metadata,
-            image: c.config.image,
+            metadata: c.config.metadata.clone(),
+            image: c.config.image.clone(),
             image_ref: c.image_ref,
             created_at: c.created,
-            labels: c.config.labels,
-            annotations: c.config.annotations,
+            labels: c.config.labels.clone(),
+            annotations: c.config.annotations.clone(),
             image_id: c.image_id,
         });
         Ok(Response::new(ListContainersResponse { containers: containers.collect() }))

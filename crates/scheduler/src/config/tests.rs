@@ -51,6 +51,10 @@ fn what_is_wrong_is_told_in_upstreams_words() {
             "extenders: [{urlPrefix: 'http://x', prioritizeVerb: p}]",
             "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it",
         ),
+        (
+            "extenders: [{urlPrefix: 'http://x', filterVerb: f}]",
+            "extenders: Forbidden: this scheduler does not call extenders",
+        ),
     ] {
         assert_eq!(parse(body).map(drop), Err(expected.to_owned()), "{body}");
     }

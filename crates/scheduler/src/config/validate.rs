@@ -30,7 +30,12 @@ pub fn configuration(config: &Configuration) -> Vec<Error> {
         let why = "must be greater than or equal to PodInitialBackoffSeconds";
         wrong.push(Error::invalid(&Path::new("podMaxBackoffSeconds"), most, why));
     }
-    extenders(&config.extenders, &Path::new("extenders"), &mut wrong);
+    let path = Path::new("extenders");
+    extenders(&config.extenders, &path, &mut wrong);
+    if wrong.is_empty() && !config.extenders.is_empty() {
+        // Better told than left out of every decision.
+        wrong.push(Error::forbidden(&path, "this scheduler does not call extenders"));
+    }
     wrong
 }
 
