@@ -1,5 +1,7 @@
 //! Simulated nodes against a real API server, each as its own user.
 
+#![allow(clippy::unwrap_used)] // a test fails loudly
+
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use serde_json::{Value, json};
