@@ -11,7 +11,8 @@ if [ ! -d "$shared/vectors/server" ]; then
   exit 0
 fi
 lab=${TRIREME_LAB:-target/debug/trireme-lab}
-[ -x "$lab" ] || cargo build --locked -p trireme-lab
+# All binaries: their crates are then built as the tests have built them.
+[ -n "${TRIREME_LAB:-}" ] || cargo build --locked --workspace --bins
 told=$(mktemp)
 trap 'rm -f "$told"' EXIT
 whole=1
