@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::io;
 use std::sync::Arc;
@@ -135,7 +135,11 @@ impl Kubelets {
             }
         };
         let (connection, host) = self.connect(&node).await?;
-        forward(connection, request, &path, &host).await
+        let answer = forward(connection, request, &path, &host).await?;
+        if target.subresource == "log" && !answer.status().is_success() {
+            return Err(refusal(answer).await);
+        }
+        Ok(answer)
     }
 
     /// A request to the kubelet itself.
@@ -309,6 +313,20 @@ fn stream_query(query: &Query) -> String {
     }
     parts.extend(query.all("command").iter().map(|c| format!("command={}", escaped(c))));
     parts.join("&")
+}
+
+/// What a node says in plain text when it has no log, as a client of the API hears it.
+async fn refusal(answer: Response<Body>) -> Status {
+    const LONGEST: usize = 50_000;
+    let status = answer.status();
+    let text = match Limited::new(answer.into_body(), LONGEST).collect().await {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        Err(_) => String::new(),
+    };
+    match status {
+        StatusCode::BAD_REQUEST => Status::bad_request(text),
+        _ => Status::internal(text),
+    }
 }
 
 /// Headers that are of one connection and not of the request.
