@@ -163,28 +163,28 @@ impl Trail {
         &self.draft.id
     }
 
-    /// Ends with an answer that is another server's, when its last piece has gone; what is in it is that one's to note.
-    pub(crate) fn passed_on(mut self, response: Response<Body>, lasts: bool) -> Response<Body> {
+    /// Takes note of an answer's head, and names the request in it. Whether it goes on from here.
+    fn begin(&mut self, response: &mut Response<Body>, lasts: bool) -> bool {
         self.draft.code = Some(response.status().as_u16());
-        let mut response = response;
         if let Ok(id) = http::HeaderValue::from_str(&self.draft.id) {
             response.headers_mut().insert("audit-id", id);
         }
-        if lasts && response.status().is_success() {
+        let goes_on = lasts && response.status().is_success();
+        if goes_on {
             self.tell(Stage::ResponseStarted);
         }
+        goes_on
+    }
+
+    /// Ends with an answer that is another server's, when its last piece has gone; what is in it is that one's to note.
+    pub(crate) fn passed_on(mut self, mut response: Response<Body>, lasts: bool) -> Response<Body> {
+        self.begin(&mut response, lasts);
         response.map(|body| answer::keeping(body, self))
     }
 
     /// Ends with the answer: at once, or, for one that lasts, when its last piece has gone.
-    pub(crate) async fn answered(mut self, response: Response<Body>, lasts: bool) -> Response<Body> {
-        self.draft.code = Some(response.status().as_u16());
-        let mut response = response;
-        if let Ok(id) = http::HeaderValue::from_str(&self.draft.id) {
-            response.headers_mut().insert("audit-id", id);
-        }
-        if lasts && response.status().is_success() {
-            self.tell(Stage::ResponseStarted);
+    pub(crate) async fn answered(mut self, mut response: Response<Body>, lasts: bool) -> Response<Body> {
+        if self.begin(&mut response, lasts) {
             return response.map(|body| answer::keeping(body, self));
         }
         let failed = !response.status().is_success();

@@ -30,6 +30,14 @@ async fn may(attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
     false
 }
 
+/// The user must have a verb for a signer; `what` is how the refusal says that.
+async fn must(attributes: &Attributes<'_>, object: &Value, verb: &str, signer: &str, what: &str) -> Result<(), Status> {
+    if may(attributes, verb, signer).await {
+        return Ok(());
+    }
+    Err(attributes.forbidden(object, &format!("user not permitted to {what} signerName {signer:?}")))
+}
+
 /// Who approves must have `approve` for the signer.
 pub(super) fn approval<'a>(
     attributes: &'a Attributes<'a>,
@@ -41,11 +49,7 @@ pub(super) fn approval<'a>(
             return Ok(());
         }
         let signer = old.unwrap_or(object).str_at(&["spec", "signerName"]);
-        if may(attributes, "approve", signer).await {
-            return Ok(());
-        }
-        let why = format!("user not permitted to approve requests with signerName {signer:?}");
-        Err(attributes.forbidden(object, &why))
+        must(attributes, object, "approve", signer, "approve requests with").await
     })
 }
 
@@ -66,11 +70,7 @@ pub(super) fn signing<'a>(
             return Ok(());
         }
         let signer = old.str_at(&["spec", "signerName"]);
-        if may(attributes, "sign", signer).await {
-            return Ok(());
-        }
-        let why = format!("user not permitted to sign requests with signerName {signer:?}");
-        Err(attributes.forbidden(object, &why))
+        must(attributes, object, "sign", signer, "sign requests with").await
     })
 }
 
@@ -85,10 +85,7 @@ pub(super) fn attest<'a>(
         if !attributes.writes() || !attributes.is(GROUP, "clustertrustbundles", "") || signer.is_empty() {
             return Ok(());
         }
-        if may(attributes, "attest", signer).await {
-            return Ok(());
-        }
-        Err(attributes.forbidden(object, &format!("user not permitted to attest for signerName {signer:?}")))
+        must(attributes, object, "attest", signer, "attest for").await
     })
 }
 
