@@ -11,14 +11,13 @@ use k8s_openapi::api::resource::v1::{
     Device, DeviceRequestAllocationResult, DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice,
 };
 use parking_lot::Mutex;
-use serde_json::json;
-use trireme_client::{Client, DeleteOptions, Entry, EventKind, Informer, Key, ObjectRef, Patch, Recorder};
+use trireme_client::{Client, Entry, EventKind, Informer, Key, ObjectRef, Recorder};
 
 use crate::context::Context;
 use crate::controller::{Controller, Requeue, Watches};
 use crate::device_claims::{ClaimingPod, Named, PodsByClaim, is_for};
+use crate::disrupt::disrupt;
 use crate::taints::NO_EXECUTE;
-use crate::view::PodKind;
 use crate::{Clock, Error};
 
 pub(crate) struct DeviceTaintEviction {
@@ -147,21 +146,9 @@ impl DeviceTaintEviction {
 
     async fn evict(&self, key: &Key, uid: &str) -> Result<(), Error> {
         self.tell(key, uid, "Marking for deletion");
-        let condition = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByDeviceTaintManager",
-            "message": "Device Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": self.clock.now().to_string(),
-        });
-        let patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
-        let api = self.client.namespaced::<PodKind>(&key.namespace);
-        let result = match api.patch(&key.name, Some("status"), &Patch::Strategic(patch)).await {
-            Ok(_) => api.delete(&key.name, &DeleteOptions::default().uid(uid)).await,
-            Err(error) => Err(error),
-        };
-        match result {
-            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
-            other => Ok(other?),
-        }
+        let message = "Device Taint manager: deleting due to NoExecute taint";
+        let pod = (&*key.namespace, &*key.name, uid);
+        disrupt(&self.client, pod, "DeletionByDeviceTaintManager", message, self.clock.now()).await
     }
 
     /// The pods that use devices of a slice's pool.
@@ -251,6 +238,7 @@ mod tests {
     use crate::Options;
     use crate::controller::run;
     use crate::fake_api::{FakeApi, clock_at, eventually};
+    use serde_json::json;
 
     #[test]
     fn a_pod_leaves_after_the_shortest_time_that_it_tolerates() {

@@ -47,6 +47,7 @@ mod deployment;
 mod device_claims;
 mod device_taint_eviction;
 mod discovery;
+mod disrupt;
 mod disruption;
 mod endpoint_slice;
 mod endpoint_slice_mirroring;

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use parking_lot::Mutex;
-use serde_json::json;
-use trireme_client::{Client, DeleteOptions, EventKind, Informer, Key, ObjectRef, Patch, Recorder};
+use trireme_client::{Client, EventKind, Informer, Key, ObjectRef, Recorder};
 
 use crate::context::Context;
 use crate::controller::{Controller, Requeue, Watches};
+use crate::disrupt::disrupt;
 use crate::pods_by_node::PodsByNode;
 use crate::taints::{NO_EXECUTE, tolerates};
 use crate::{Clock, Error, view};
@@ -71,23 +71,9 @@ impl TaintEviction {
         };
         let message = format!("Marking for deletion Pod {}/{}", about.namespace, about.name);
         self.recorder.record(&about, EventKind::Normal, "TaintManagerEviction", message);
-        let api = self.client.namespaced::<view::PodKind>(&about.namespace);
-        // KEP-3329: whoever replaces the pod sees that it did not fail by itself.
-        let condition = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": self.clock.now().to_string(),
-        });
-        let patch = json!({"metadata": {"uid": about.uid}, "status": {"conditions": [condition]}});
-        let options = DeleteOptions::default().uid(about.uid.as_str());
-        let result = match api.patch(&about.name, Some("status"), &Patch::Strategic(patch)).await {
-            Ok(_) => api.delete(&about.name, &options).await,
-            Err(error) => Err(error),
-        };
-        match result {
-            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
-            other => Ok(other?),
-        }
+        let pod = (about.namespace.as_str(), about.name.as_str(), about.uid.as_str());
+        let message = "Taint manager: deleting due to NoExecute taint";
+        disrupt(&self.client, pod, "DeletionByTaintManager", message, self.clock.now()).await
     }
 }
 
@@ -168,6 +154,7 @@ mod tests {
     use crate::Options;
     use crate::controller::run;
     use crate::fake_api::{FakeApi, clock_at, eventually};
+    use serde_json::json;
 
     #[test]
     fn a_pod_leaves_after_the_shortest_time_that_it_tolerates() {
